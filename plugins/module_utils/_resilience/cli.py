@@ -1,0 +1,255 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The command ``baileys-resilience``: the same library for a human on a host, for cron and for systemd.
+
+Results go to stdout (``--json`` for machines), what happens meanwhile to stderr. Exit codes are those of
+docs/errors.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+from . import __version__
+from .errors import ResilienceError, UsageError
+from .failover.configuration import load_settings
+from .failover.copies import expire_copies, list_copies
+from .failover.mirror import commands as mirror
+from .failover.mirror import install_change_log
+from .failover.operations import Operation, Outcome
+from .failover.settings import FailoverSettings
+from .progress import JsonLines, Progress, Terminal
+from .sessions.record import StoreRecord, create_schema
+
+DEFAULT_CONFIG = "/etc/baileys-resilience/failover.json"
+INTERRUPTED = 130
+
+Handler = Callable[[argparse.Namespace, FailoverSettings, Progress], "Answer"]
+
+
+class Answer:
+    """What a command found: an object for ``--json``, lines for a human, and the exit code."""
+
+    def __init__(self, content: Mapping[str, Any], lines: Sequence[str], exit_code: int = 0) -> None:
+        self.content = content
+        self.lines = lines
+        self.exit_code = exit_code
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run one command; returns its exit code. Errors are one sentence on stderr (an object with ``--json``)."""
+    options = _parser().parse_args(arguments)
+    progress: Progress = JsonLines() if options.json else Terminal()
+    try:
+        settings = load_settings(Path(options.config))
+        answer = _HANDLERS[options.command](options, settings, progress)
+    except ResilienceError as exc:
+        _write(sys.stderr, [json.dumps(exc.as_dict()) if options.json else f"ERROR: {exc}"])
+        return exc.exit_code
+    except KeyboardInterrupt:
+        _write(sys.stderr, ["interrupted; baileys-resilience failover status says what is open"])
+        return INTERRUPTED
+    text = [json.dumps(answer.content, default=str, sort_keys=True)] if options.json else list(answer.lines)
+    _write(sys.stdout, text)
+    return answer.exit_code
+
+
+def _write(stream: Any, lines: Sequence[str]) -> None:
+    stream.write("".join(f"{line}\n" for line in lines))
+    stream.flush()
+
+
+def _operation(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    policy = settings.policy
+    given = {
+        "confirm": options.confirm,
+        "operator": options.operator,
+        "source": options.source,
+        "accept_data_loss": options.accept_data_loss or None,
+        "newer_rows": options.newer_rows,
+        "cooldown_seconds": options.cooldown,
+    }
+    policy = replace(policy, **{name: value for name, value in given.items() if value is not None})
+    operation = Operation(replace(settings, policy=policy), options.command, progress=progress)
+    if options.action == "plan":
+        plan = operation.plan()
+        return Answer(plan.as_dict(), plan.sentences(), 11 if plan.blocked else 0)
+    if options.action == "status":
+        status = operation.status()
+        return Answer(status, _status_lines(status))
+    if options.action == "undo":
+        return _outcome(operation.undo(options.reason))
+    return _outcome(operation.run() if options.action == "run" else operation.resume())
+
+
+def _outcome(outcome: Outcome) -> Answer:
+    content = {
+        "operation": outcome.operation,
+        "run": outcome.run,
+        "changed": outcome.changed,
+        "message": outcome.message,
+        "report": outcome.report,
+    }
+    partial = bool(outcome.report and outcome.report["outcome"] == "partial")
+    return Answer(
+        content,
+        [outcome.message, "", outcome.markdown] if outcome.markdown else [outcome.message],
+        11 if partial else 0,
+    )
+
+
+def _status_lines(status: Mapping[str, Any]) -> List[str]:
+    lines = [
+        f"company {name}: {e['store']}, epoch {e['epoch']}, since {e['since'] or 'ever'}"
+        for name, e in status["companies"].items()
+    ]
+    run = status["open_run"]
+    if run:
+        lines.append(f"OPEN: {run['operation']} {run['run']} by {run['operator']} since {run['since']}")
+    return lines
+
+
+def _check(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    """The daily question: would a failover work now?"""
+    operation = Operation(settings, "failover", progress=progress)
+    problems = operation.check()
+    lines = [f"PROBLEM: {each}" for each in problems] or ["a failover would work now"]
+    return Answer({"ready": not problems, "problems": problems}, lines, 3 if problems else 0)
+
+
+def _prepare(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    from .failover.code import prepare
+
+    result = dict(prepare(settings))
+    state = "prepared" if result["changed"] else "was prepared already"
+    return Answer(
+        result, [f"{result['source']}: {state} {result.get('commit', '')[:12]} {result.get('worktree', '')}".rstrip()]
+    )
+
+
+def _store(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    record = StoreRecord(settings.state)
+    if options.action == "set":
+        record.move(_named(options.company, settings), options.to, by="by hand", places={})
+    entries = {company: vars(record.get(company)) for company in settings.companies}
+    return Answer({"companies": entries}, _status_lines({"companies": entries, "open_run": None}))
+
+
+def _named(companies: Optional[Sequence[str]], settings: FailoverSettings) -> List[str]:
+    foreign = sorted(set(companies or ()) - set(settings.companies))
+    if foreign:
+        raise UsageError(
+            "is not on this host's list",
+            operation="set store",
+            subject=f"company {foreign[0]}",
+            hint=f"the companies of {settings.host} are {', '.join(settings.companies)}",
+        )
+    return list(companies or settings.companies)
+
+
+def _copies(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    removed = expire_copies(settings) if options.prune else []
+    found = list_copies(settings)
+    lines = [
+        f"{c.kind}\t{c.path}\t{c.files} files\t{c.bytes} bytes\t{c.owner}\t{c.mode}\texpires {c.expires_at or 'never'}"
+        for c in found
+    ]
+    lines += [f"removed\t{path}" for path in removed]
+    return Answer({"copies": [vars(each) for each in found], "removed": [str(p) for p in removed]}, lines)
+
+
+def _init_db(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    from .postgres import session
+
+    with session(settings.database, operation="create schema") as (connection, _deadline):
+        with connection.cursor() as cursor:
+            create_schema(cursor)
+            if options.change_log:
+                # It waits for transactions that write keys, and every later writer would wait behind it.
+                cursor.execute("SET LOCAL lock_timeout = '5s'")
+                install_change_log(cursor, settings.tables)
+        connection.commit()
+    return Answer(
+        {"schema": "baileys_resilience", "where": settings.database.where},
+        [f"schema baileys_resilience is in {settings.database.where}"],
+    )
+
+
+def _mirror(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    found = mirror.dispatch(
+        options.action,
+        settings,
+        progress,
+        interval_seconds=options.interval,
+        company=options.company,
+        use_change_log=options.change_log,
+    )
+    return Answer(found.as_dict(), found.lines(), found.exit_code)
+
+
+_HANDLERS: Dict[str, Handler] = {
+    "failover": _operation,
+    "failback": _operation,
+    "check": _check,
+    "prepare": _prepare,
+    "store": _store,
+    "copies": _copies,
+    "init-db": _init_db,
+    "mirror": _mirror,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="baileys-resilience", description="Keeps WhatsApp (Baileys) sessions alive when PostgreSQL fails."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--config",
+        default=os.environ.get("BAILEYS_RESILIENCE_CONFIG", DEFAULT_CONFIG),
+        help="configuration (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="answer with one JSON object")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (("failover", "PostgreSQL -> files"), ("failback", "files -> PostgreSQL")):
+        _add_operation(commands.add_parser(name, help=text, description=f"{text}, on this host."))
+    commands.add_parser("check", help="would a failover work now? (exit code 3: no)")
+    commands.add_parser("prepare", help="prepare the code that runs from files")
+    store = commands.add_parser("store", help="where each company lives")
+    store.add_argument("action", choices=("show", "set"))
+    store.add_argument("--to", choices=("postgres", "files"), help="with set: only when the record is lost or wrong")
+    store.add_argument("--company", action="append", help="with set: one company (repeatable; all by default)")
+    copies = commands.add_parser("copies", help="every copy of session data on this host")
+    copies.add_argument("--prune", action="store_true", help="remove those that have expired")
+    init = commands.add_parser("init-db", help="make the schema baileys_resilience in the database")
+    init.add_argument("--change-log", action="store_true", help="also log changes, so that the mirror reads only these")
+    follow = commands.add_parser("mirror", help="the live mirror")
+    follow.add_argument("action", choices=mirror.ACTIONS)
+    follow.add_argument(
+        "--interval", type=float, default=10.0, metavar="SECONDS", help="with run: at most so far behind (default: 10)"
+    )
+    follow.add_argument("--change-log", action="store_true", help="read the change log that init-db --change-log made")
+    follow.add_argument("--company", default="", help="with acknowledge: the company whose deletion was meant")
+    return parser
+
+
+def _add_operation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("plan", "run", "resume", "undo", "status"))
+    parser.add_argument("--confirm", metavar="HOST", help="the inventory name of this host, or all; run needs it")
+    parser.add_argument("--operator", metavar="NAME", help="who does this (default: you)")
+    parser.add_argument("--source", choices=("primary", "replica", "mirror"), help="pin the source")
+    parser.add_argument("--accept-data-loss", action="store_true", help="take a source older than allowed")
+    parser.add_argument("--newer-rows", choices=("refuse", "overwrite"), help="failback: rows written after the switch")
+    parser.add_argument("--cooldown", type=float, metavar="SECONDS", help="time since the last run (default: 300)")
+    parser.add_argument("--reason", default="by hand", help="with undo: why")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

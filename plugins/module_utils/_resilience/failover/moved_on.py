@@ -1,0 +1,48 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Has a session gone on in the new store? The question before every undo."""
+
+from __future__ import annotations
+
+from ..errors import SessionDataError, VerificationFailed
+from ..sessions.directory_source import DirectorySource
+from ..sessions.postgres_store import open_snapshot
+from ..sessions.record import FILES
+from ..sessions.verify import compare, inspect_company, verify_directory
+from .context import FailoverContext
+
+
+def session_moved_on(context: FailoverContext) -> str:
+    """Evidence that a session has written to the new store since it was made, although nobody saw it connect; empty
+    when there is none.
+
+    Asked before an undo whose run was cut off: the journal may have ended before the point of no return was written.
+    """
+    try:
+        companies = context.state().results.get("verify", {}).get("companies", [])
+        for company in companies:
+            if _differs(context, company):
+                return f"company {company} has written to {context.target} since"
+    except SessionDataError as exc:
+        return exc.cause
+    return ""
+
+
+def _differs(context: FailoverContext, company: str) -> bool:
+    place = context.home.directory(company)
+    if context.target == FILES:
+        if not place.exists():
+            return False
+        try:
+            verify_directory(place)
+        except VerificationFailed:
+            return True
+        return False
+    with open_snapshot(context.settings.database, context.settings.tables) as snapshot:
+        return bool(
+            compare(
+                inspect_company(DirectorySource(context.home), company).digests,
+                inspect_company(snapshot, company).digests,
+            )
+        )

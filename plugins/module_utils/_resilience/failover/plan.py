@@ -1,0 +1,221 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The plan of a failover or failback: what is, what would be done, from which source, in how long. Makes nothing and
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from ..clock import now_iso
+from ..errors import ResilienceError
+from ..sessions.record import FILES
+from ..steps.engine import Step
+from .context import FailoverContext
+from .sources import SourceReport, assess_sources, choose
+
+#: seconds a step takes where this host has no run to learn from (seen in the lab on two cores)
+_TYPICAL_SECONDS = {
+    "preflight": 0.6,
+    "choose_source": 0.5,
+    "stage": 1.0,
+    "stop": 0.6,
+    "export": 0.2,
+    "import": 0.5,
+    "verify": 0.3,
+    "record_store": 0.1,
+    "switch_code": 0.1,
+    "switch_env": 0.1,
+    "start": 0.6,
+    "verify_connection": 1.0,
+    "archive_files": 0.1,
+}
+#: the application is down between these, both included
+DOWN_FROM, DOWN_TO = "stop", "verify_connection"
+
+
+@dataclass
+class CompanyPlan:
+    """One company: where it lives, what would move, and from which source (best first)."""
+
+    company: str
+    store: str
+    since: str
+    epoch: int
+    moves: bool
+    sources: List[str] = field(default_factory=list)
+    keys: Optional[int] = None
+    problem: str = ""
+
+    @property
+    def known_keys(self) -> str:
+        return "?" if self.keys is None else str(self.keys)
+
+
+@dataclass
+class Plan:
+    """What a run would do. ``blocked`` names what stops it; ``degraded`` what works less well than it should."""
+
+    operation: str
+    host: str
+    target: str
+    made_at: str
+    companies: List[CompanyPlan]
+    steps: List[Dict[str, Any]]
+    sources: List[Dict[str, Any]]
+    expected_seconds: float
+    expected_downtime_seconds: float
+    blocked: List[str] = field(default_factory=list)
+    degraded: List[str] = field(default_factory=list)
+    #: what blocks, as it was raised: a run raises the same
+    error: Optional[ResilienceError] = None
+
+    @property
+    def moving(self) -> List[str]:
+        return [each.company for each in self.companies if each.moves]
+
+    def as_dict(self) -> Dict[str, Any]:
+        return {name: value for name, value in asdict(replace(self, error=None)).items() if name != "error"}
+
+    def sentences(self) -> List[str]:
+        """The plan for a human, a line each."""
+        if not self.moving:
+            entries = [f"company {c.company} on {c.store} since {c.since or 'ever'}" for c in self.companies]
+            return [f"{self.host}: nothing to do: " + "; ".join(entries)]
+        lines = [f"{self.host}: {self.operation} of {len(self.moving)} companies to {self.target}"]
+        for source in self.sources:
+            state = (
+                f"answers, {source['age_seconds']:.0f} s old"
+                if source["answers"]
+                else f"does not answer: {source['problem']}"
+            )
+            lines.append(f"  source {source['kind']} ({source['detail']}): {state}")
+        for each in self.companies:
+            if each.moves:
+                origin = f" from {' or '.join(each.sources)}" if each.sources else ""
+                lines.append(f"  company {each.company}: {each.known_keys} keys{origin} {each.problem}".rstrip())
+            else:
+                lines.append(f"  company {each.company}: stays on {each.store} since {each.since or 'ever'}")
+        lines.extend(f"  {number}. {step['title']}: {step['what']}" for number, step in enumerate(self.steps, 1))
+        lines.append(
+            f"  expected: {self.expected_seconds:.0f} s, {self.expected_downtime_seconds:.0f} s of it with the app down"
+        )
+        lines.extend(f"  BLOCKED: {each}" for each in self.blocked)
+        lines.extend(f"  degraded: {each}" for each in self.degraded)
+        return lines
+
+
+def make_plan(context: FailoverContext, operation: str, steps: Sequence[Step[FailoverContext]]) -> Plan:
+    """Look at everything; raise only for what makes a plan impossible, and list in ``blocked`` what makes the run
+    impossible.
+    """
+    moving = context.moving()
+    plan = Plan(
+        operation,
+        context.settings.host,
+        context.target,
+        now_iso(),
+        _companies(context, moving),
+        _steps(context, steps),
+        [],
+        *_expected(context, steps),
+    )
+    if not moving:
+        return plan
+    if context.target == FILES:
+        _add_sources(context, plan, moving)
+    _add_degraded(context, plan)
+    return plan
+
+
+def _companies(context: FailoverContext, moving: Sequence[str]) -> List[CompanyPlan]:
+    entries = context.record.all()
+    found = []
+    for company in context.settings.companies:
+        entry = entries.get(company)
+        store, since, epoch = (entry.store, entry.since, entry.epoch) if entry else ("postgres", "", 0)
+        found.append(CompanyPlan(company, store, since, epoch, company in moving))
+    return found
+
+
+def _add_sources(context: FailoverContext, plan: Plan, moving: Sequence[str]) -> None:
+    reports = assess_sources(context.settings, moving, refresh_mirror=False)
+    plan.sources = [_source_line(report) for report in reports]
+    try:
+        chosen = choose(context.settings, reports, moving)
+    except ResilienceError as exc:
+        plan.blocked.append(str(exc))
+        plan.error = exc
+        return
+    for each in plan.companies:
+        if each.moves:
+            each.sources = chosen[each.company]
+            offers = [report.offers.get(each.company) for report in reports if report.kind in each.sources[:1]]
+            each.keys = offers[0].keys if offers and offers[0] else None
+            problems = [
+                f"{r.kind}: {r.offers[each.company].problem}"
+                for r in reports
+                if each.company in r.offers and r.offers[each.company].problem
+            ]
+            each.problem = f"({'; '.join(problems)})" if problems else ""
+            if not each.sources:
+                plan.degraded.append(f"company {each.company} stays behind: no source has a whole, young enough copy")
+
+
+def _source_line(report: SourceReport) -> Dict[str, Any]:
+    return {name: value for name, value in report.as_dict().items() if name != "offers"}
+
+
+def _add_degraded(context: FailoverContext, plan: Plan) -> None:
+    settings = context.settings
+    if not settings.load_check.script:
+        plan.degraded.append("the real Baileys does not prove the files: load_check.script is not set")
+    if context.target == FILES and not settings.mirror_dir:
+        plan.degraded.append("there is no live mirror: with a dead database there is nothing to fail over to")
+    if not settings.notify.sentry_dsn and not settings.notify.telegram_token:
+        plan.degraded.append("nobody is notified: neither Sentry nor Telegram is set")
+
+
+def _steps(context: FailoverContext, steps: Sequence[Step[FailoverContext]]) -> List[Dict[str, Any]]:
+    settings, application = context.settings, context.settings.application
+    flags = ", ".join(f"{name}={value}" for name, value in context.flags(context.target).items())
+    what = {
+        "preflight": "nothing is changed",
+        "choose_source": "nothing is changed",
+        "stage": f"write below {settings.sessions_dir}/.resilience; the application runs on",
+        "stop": f"{application.service.manager} {application.service.name}",
+        "export": f"rename into {settings.sessions_dir}; what was there is kept",
+        "import": f"one transaction in {settings.database.where}",
+        "verify": "nothing is changed",
+        "record_store": f"{settings.state_dir}/stores.json: {context.target}",
+        "switch_code": f"{application.dir}: {settings.code.source}"
+        if context.switches_code
+        else "the deployed code runs on both stores",
+        "switch_env": f"{application.env_path}: {flags}",
+        "start": f"{application.service.manager} {application.service.name}",
+        "verify_connection": f"within {application.health_on(context.target).deadline_seconds:g} s",
+        "archive_files": f"below {settings.sessions_dir}/.resilience/previous",
+    }
+    return [{"name": step.name, "title": step.title, "what": what.get(step.name, "")} for step in steps]
+
+
+def _expected(context: FailoverContext, steps: Sequence[Step[FailoverContext]]) -> Any:
+    seconds = {**_TYPICAL_SECONDS, **_last_seconds(context.settings.state, context.target)}
+    names = [step.name for step in steps]
+    down = names[names.index(DOWN_FROM) : names.index(DOWN_TO) + 1]
+    total = sum(seconds.get(name, 0.5) for name in names)
+    return round(total, 1), round(sum(seconds.get(name, 0.5) for name in down), 1)
+
+
+def _last_seconds(state_dir: Path, target: str) -> Dict[str, float]:
+    """What each step took in the last run of this kind on this host."""
+    try:
+        content: Mapping[str, Any] = json.loads((state_dir / f"timings-{target}.json").read_text("utf-8"))
+        return {str(name): float(value) for name, value in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}

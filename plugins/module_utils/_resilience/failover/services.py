@@ -1,0 +1,321 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Service managers behind one small interface: PM2, systemd, or argument lists of the operator's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+
+from ..errors import ApplicationError, Misconfigured, UsageError
+from .processes import User, environment_of, is_alive, look_up_user, run, wait_for
+from .settings import ApplicationSettings, ServiceSettings
+
+_COMMAND_SECONDS = 20.0
+_STOP_SECONDS = 15.0
+_EXEC_SECONDS = 1.0
+_START_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """``pids`` may be empty while running for managers that do not tell. ``script`` and ``log_file`` as the manager
+    knows them.
+    """
+
+    running: bool
+    pids: Tuple[int, ...] = ()
+    script: str = ""
+    cwd: str = ""
+    log_file: str = ""
+
+
+class Service(Protocol):
+    """Stops and starts the application. Both return only when it is so, asked of the processes themselves."""
+
+    def status(self) -> ServiceStatus: ...
+
+    def stop(self) -> ServiceStatus: ...
+
+    def start(self, flags: Mapping[str, str]) -> ServiceStatus:
+        """Start with ``flags`` (the mode's variables) in effect, whatever the manager remembers of earlier
+        environments.
+        """
+
+
+def make_service(application: ApplicationSettings) -> Service:
+    settings = application.service
+    if settings.manager == "pm2":
+        return Pm2Service(settings, look_up_user(application.user))
+    if settings.manager == "systemd":
+        return SystemdService(settings)
+    return ArgvService(settings, look_up_user(application.user))
+
+
+class Pm2Service:
+    """PM2. A process belongs to the daemon of one PM2_HOME; asking where no daemon runs would start an empty one, so
+    that is checked first.
+    """
+
+    def __init__(self, settings: ServiceSettings, user: Optional[User]) -> None:
+        self._settings = settings
+        self._user = user
+        home = user.home if user else os.path.expanduser("~")
+        self._home = Path(settings.pm2_home or f"{home}/.pm2")
+        self._environment = {
+            "HOME": home,
+            "PM2_HOME": str(self._home),
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+        }
+
+    def status(self) -> ServiceStatus:
+        self._check_daemon()
+        entries = self._entries()
+        if len(entries) > 1:
+            raise Misconfigured(
+                f"PM2 runs {len(entries)} processes of this name, and each would write every session",
+                operation="find service",
+                subject=self._settings.name,
+                hint="run one instance: a WhatsApp session has one writer",
+            )
+        environment = entries[0]["pm2_env"]
+        pids = tuple(int(e["pid"]) for e in entries if e.get("pid") and is_alive(int(e["pid"])))
+        return ServiceStatus(
+            bool(pids),
+            pids,
+            environment.get("pm_exec_path", ""),
+            environment.get("pm_cwd", ""),
+            environment.get("pm_out_log_path", ""),
+        )
+
+    def stop(self) -> ServiceStatus:
+        before = self._pids()
+        self._pm2("stop", self._settings.name)
+        _wait_for_end(before, self._settings.name)
+        return ServiceStatus(False)
+
+    def start(self, flags: Mapping[str, str]) -> ServiceStatus:
+        before = set(self._pids())
+        # restart starts a stopped process too; --update-env is what makes new values reach it (dotenv does not
+        # override).
+        self._pm2("restart", self._settings.name, "--update-env", environment=flags)
+        if not wait_for(lambda: bool(set(self._pids()) - before), _START_SECONDS):
+            raise _did_not_start(self._settings.name, "pm2 logs")
+        pids = tuple(sorted(set(self._pids()) - before))
+        check_flags(pids, flags)
+        return ServiceStatus(True, pids)
+
+    def _check_daemon(self) -> None:
+        try:
+            pid = int((self._home / "pm2.pid").read_text())
+        except (OSError, ValueError):
+            pid = 0
+        if not pid or not is_alive(pid):
+            raise Misconfigured(
+                f"no PM2 daemon runs for PM2_HOME {self._home}",
+                operation="find service",
+                subject=self._settings.name,
+                hint="set application.user to the owner of the PM2 process, or service.pm2_home to its PM2_HOME",
+            )
+        owner = Path(f"/proc/{pid}").stat().st_uid
+        acting = self._user.uid if self._user else os.geteuid()
+        if owner != acting:
+            raise Misconfigured(
+                f"the PM2 daemon of {self._home} belongs to uid {owner}, not to {acting}",
+                operation="find service",
+                subject=self._settings.name,
+                hint="set application.user to the owner of the PM2 process",
+            )
+
+    def _entries(self) -> List[Dict[str, Any]]:
+        output = self._pm2("jlist")
+        # PM2 may write notices before the list ("[PM2] Spawning PM2 daemon", "In-memory PM2 is out-of-date").
+        line = next((each for each in output.splitlines() if each.startswith(("[{", "[]"))), "")
+        if not line:
+            raise ApplicationError(
+                f"pm2 jlist gives no list: {output.strip()[:200]}",
+                operation="find service",
+                subject=self._settings.name,
+                hint=f"run it by hand with PM2_HOME={self._home}",
+            )
+        entries: List[Dict[str, Any]] = json.loads(line)
+        found = [entry for entry in entries if entry.get("name") == self._settings.name]
+        if not found:
+            names = ", ".join(sorted({str(entry.get("name")) for entry in entries})) or "none"
+            raise Misconfigured(
+                f"PM2 knows no process of this name (it knows: {names})",
+                operation="find service",
+                subject=self._settings.name,
+                hint="set application.service.name to the process, and application.user to its owner",
+            )
+        return found
+
+    def _pids(self) -> List[int]:
+        """Live pids by PM2's own pid files: no Node start of 0.25 s for a question that is asked in a loop."""
+        found = []
+        # "<name>-<number>.pid": the files of "app-staging" are not those of "app".
+        ours = re.compile(re.escape(self._settings.name.replace(" ", "-")) + r"-\d+\.pid")
+        for path in (self._home / "pids").glob("*.pid"):
+            if not ours.fullmatch(path.name):
+                continue
+            try:
+                pid = int(path.read_text())
+            except (OSError, ValueError):
+                continue
+            if is_alive(pid):
+                found.append(pid)
+        return found
+
+    def _pm2(self, *words: str, environment: Optional[Mapping[str, str]] = None) -> str:
+        env = {**(environment or {}), **self._environment}
+        cwd = self._home if self._user is None or os.access(self._home, os.X_OK) else Path("/")
+        return run([*self._settings.pm2, *words], seconds=_COMMAND_SECONDS, user=self._user, env=env, cwd=cwd).stdout
+
+
+class SystemdService:
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._unit = settings.name if "." in settings.name else f"{settings.name}.service"
+
+    def status(self) -> ServiceStatus:
+        shown = self._show()
+        if shown.get("LoadState") != "loaded":
+            raise Misconfigured(
+                f"systemd has no such unit ({shown.get('LoadState', 'unknown')})",
+                operation="find service",
+                subject=self._unit,
+                hint="set application.service.name to the unit",
+            )
+        pid = int(shown.get("MainPID") or 0)
+        return ServiceStatus(
+            shown.get("ActiveState") in ("active", "activating"),
+            (pid,) if pid else (),
+            "",
+            shown.get("WorkingDirectory", ""),
+        )
+
+    def stop(self) -> ServiceStatus:
+        before = [pid for pid in self.status().pids if is_alive(pid)]
+        run(["systemctl", "stop", self._unit], seconds=_COMMAND_SECONDS)
+        _wait_for_end(before, self._unit)
+        return ServiceStatus(False)
+
+    def start(self, flags: Mapping[str, str]) -> ServiceStatus:
+        self.status()
+        run(["systemctl", "reset-failed", self._unit], seconds=_COMMAND_SECONDS, check=False)
+        run(["systemctl", "restart", self._unit], seconds=_COMMAND_SECONDS)
+        if not wait_for(self._has_begun_or_failed, _START_SECONDS) or not self.status().pids:
+            raise _did_not_start(self._unit, "journalctl -u")
+        status = self.status()
+        check_flags(status.pids, flags, strict=False)
+        return status
+
+    def _has_begun_or_failed(self) -> bool:
+        shown = self._show()
+        pid = int(shown.get("MainPID") or 0)
+        return _runs_its_program(pid) if pid else shown.get("ActiveState") == "failed"
+
+    def _show(self) -> Dict[str, str]:
+        output = run(
+            ["systemctl", "show", self._unit, "-p", "LoadState,ActiveState,MainPID,WorkingDirectory"],
+            seconds=_COMMAND_SECONDS,
+        ).stdout
+        return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+
+def _runs_its_program(pid: int) -> bool:
+    """Between fork and exec a process is still systemd itself and shows systemd's environment: one start in five was
+    asked that early.
+    """
+    try:
+        program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    except OSError:  # gone, or not ours to look at: then its environment is not either
+        return True
+    return program not in ("systemd", "systemd-executor")
+
+
+class ArgvService:
+    """Start, stop and status as the operator's own commands; status ends with 0 when it runs, with anything else when
+    not.
+    """
+
+    def __init__(self, settings: ServiceSettings, user: Optional[User]) -> None:
+        for word in ("start", "stop", "status"):
+            if not getattr(settings, word):
+                raise UsageError(
+                    "no command is given",
+                    operation="read settings",
+                    subject=f"application.service.{word}",
+                    hint="give a list of words",
+                )
+        self._settings = settings
+        self._user = user
+
+    def status(self) -> ServiceStatus:
+        return ServiceStatus(self._run(self._settings.status, check=False).returncode == 0)
+
+    def stop(self) -> ServiceStatus:
+        self._run(self._settings.stop)
+        if not wait_for(lambda: not self.status().running, _STOP_SECONDS):
+            raise ApplicationError(
+                "still runs after its stop command",
+                operation="stop service",
+                subject=self._settings.name,
+                hint="check application.service.stop and status",
+            )
+        return ServiceStatus(False)
+
+    def start(self, flags: Mapping[str, str]) -> ServiceStatus:
+        self._run(self._settings.start, flags=flags)
+        if not wait_for(lambda: self.status().running, _START_SECONDS):
+            raise _did_not_start(self._settings.name, "look at the log of")
+        return ServiceStatus(True)
+
+    def _run(self, argv: Sequence[str], *, flags: Optional[Mapping[str, str]] = None, check: bool = True) -> Any:
+        env = {**os.environ, **(flags or {})}
+        return run(argv, seconds=_COMMAND_SECONDS, user=self._user, env=env, check=check)
+
+
+def check_flags(pids: Sequence[int], flags: Mapping[str, str], *, strict: bool = True) -> None:
+    """What the new process really holds: a variable in its environment wins over ``.env``, so a wrong one there
+    undoes the switch.
+    """
+    for pid in pids:
+        # Between fork and exec a new process still shows its parent's environment.
+        if not wait_for(lambda pid=pid: not _wrong_flags(pid, flags, strict), _EXEC_SECONDS):  # type: ignore[misc]
+            raise ApplicationError(
+                f"the started process holds other values for {', '.join(_wrong_flags(pid, flags, strict))}",
+                operation="start service",
+                subject=f"pid {pid}",
+                hint="remove these variables from the unit or ecosystem file, so that .env decides",
+            )
+
+
+def _wrong_flags(pid: int, flags: Mapping[str, str], strict: bool) -> List[str]:
+    actual = environment_of(pid)
+    wrong = [name for name, value in flags.items() if name in actual and actual[name] != value]
+    return wrong or [name for name in flags if strict and actual and name not in actual]
+
+
+def _wait_for_end(pids: Sequence[int], name: str) -> None:
+    if not wait_for(lambda: not any(is_alive(pid) for pid in pids), _STOP_SECONDS):
+        raise ApplicationError(
+            f"pid {', '.join(map(str, pids))} still lives {_STOP_SECONDS:g} s after the stop",
+            operation="stop service",
+            subject=name,
+            hint="two writers would destroy the session: end the process by hand, then resume",
+        )
+
+
+def _did_not_start(name: str, log: str) -> ApplicationError:
+    return ApplicationError(
+        f"no process stays (waited at most {_START_SECONDS:g} s)",
+        operation="start service",
+        subject=name,
+        hint=f"see: {log} {name}",
+    )

@@ -1,0 +1,238 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Where a company's session can come from at failover: each source with whether it answers, how old it is, and
+whether it is whole.
+
+Order, freshest first: the primary, a replica, the live mirror. A source that answers can still be the wrong one: rows
+may have been deleted or overwritten in the primary while the mirror still has them. So each company is judged by
+itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+
+from ..clock import age_seconds
+from ..errors import ResilienceError, SourceTooOld, StepFailed, Unavailable
+from ..postgres import ConnectParams
+from ..progress import Silent
+from ..sessions.model import SessionSource
+from ..sessions.postgres_store import open_snapshot
+from ..sessions.record import StoreRecord
+from .mirror import CompanyState, open_mirror
+from .mirror.commands import mirror_for
+from .settings import FailoverSettings
+
+PRIMARY, REPLICA, MIRROR = "primary", "replica", "mirror"
+ORDER = (PRIMARY, REPLICA, MIRROR)
+
+#: Baileys never deletes these; fewer of them than the mirror has means that somebody else did
+_NEVER_DELETED = ("app-state-sync-key", "identity-key", "lid-mapping")
+_LOSS_SHARE = 0.2
+_LOSS_KEYS = 10
+_LOSS_NEVER_DELETED = 3
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a source has of one company: number of keys by type, and why it should not be taken ("" = nothing known
+    against it).
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def keys(self) -> int:
+        return sum(self.counts.values())
+
+
+@dataclass
+class SourceReport:
+    """One source as it is now. ``age_seconds`` is of its data; ``problem`` says why it does not answer."""
+
+    kind: str
+    detail: str
+    answers: bool = False
+    problem: str = ""
+    snapshot_at: str = ""
+    lsn: Optional[str] = None
+    age_seconds: float = 0.0
+    offers: Dict[str, Offer] = field(default_factory=dict)
+
+    def as_dict(self) -> Dict[str, Any]:
+        return asdict(self)
+
+
+def assess_sources(settings: FailoverSettings, companies: Sequence[str], *, refresh_mirror: bool) -> List[SourceReport]:
+    """Ask every source. Changes nothing, unless ``refresh_mirror``: then a mirror whose database answers is brought
+    up to now first.
+    """
+    reports = [_assess_database(PRIMARY, settings.database, settings, companies)]
+    if settings.replica:
+        reports.append(_assess_database(REPLICA, settings.replica, settings, companies))
+    if settings.mirror_dir:
+        if refresh_mirror and reports[0].answers:
+            bring_mirror_up_to_date(settings)
+        reports.append(_assess_mirror(settings, companies))
+        _mark_losses(reports)
+    return reports
+
+
+def _assess_database(
+    kind: str, params: ConnectParams, settings: FailoverSettings, companies: Sequence[str]
+) -> SourceReport:
+    report = SourceReport(kind, params.where)
+    try:
+        with open_snapshot(params, settings.tables, deadline_seconds=settings.policy.connect_seconds) as snapshot:
+            report.snapshot_at, report.lsn = snapshot.info.snapshot_at, snapshot.info.lsn
+            report.age_seconds = 0.0 if snapshot.info.kind == PRIMARY else age_seconds(snapshot.info.snapshot_at)
+            if kind == PRIMARY and snapshot.info.kind != PRIMARY:
+                report.problem = "the server is a replica in recovery, not the primary"
+            known = set(snapshot.companies())
+            counts = snapshot.count_keys()
+            for company in companies:
+                problem = "" if company in known else "there is no row of creds"
+                report.offers[company] = Offer(counts.get(company, {}), problem)
+            report.answers = True
+    except ResilienceError as exc:
+        report.problem = str(exc)
+    return report
+
+
+def bring_mirror_up_to_date(settings: FailoverSettings) -> None:
+    """One scan now. When it cannot be made, the mirror's age tells so by itself."""
+    with contextlib.suppress(ResilienceError):
+        mirror_for(settings, Silent()).scan_once()
+
+
+def _assess_mirror(settings: FailoverSettings, companies: Sequence[str]) -> SourceReport:
+    report = SourceReport(MIRROR, settings.mirror_dir)
+    entries = StoreRecord(settings.state).all()
+    try:
+        with open_mirror(Path(settings.mirror_dir)) as reader:
+            report.snapshot_at, report.lsn = reader.info.snapshot_at, reader.info.lsn
+            report.age_seconds = reader.age_seconds
+            known = set(reader.known_companies())
+            for company in companies:
+                if company not in known:
+                    report.offers[company] = Offer({}, "the mirror has never seen it")
+                    continue
+                lineage = entries[company].lineage if company in entries else 0
+                report.offers[company] = _mirror_offer(reader.company_state(company), lineage)
+            report.answers = True
+    except ResilienceError as exc:
+        report.problem = str(exc)
+    return report
+
+
+def _mirror_offer(state: CompanyState, lineage: int) -> Offer:
+    problem = "" if state.good else "; ".join(state.problems) or "the mirror has no good copy"
+    if not problem and state.epoch < lineage:
+        problem = f"the copy is of epoch {state.epoch}; the session has lived elsewhere since (epoch {lineage})"
+    return Offer(state.counts, problem)
+
+
+def _mark_losses(reports: List[SourceReport]) -> None:
+    """A database that answers, but lacks what the mirror still has, is not whole for that company."""
+    mirror = reports[-1]
+    for report in reports[:-1]:
+        for company, offer in report.offers.items():
+            kept = mirror.offers.get(company)
+            if kept is None or kept.problem or offer.problem:
+                continue
+            loss = loss_problem(kept.counts, offer.counts)
+            if loss:
+                report.offers[company] = Offer(offer.counts, loss)
+
+
+def loss_problem(before: Mapping[str, int], now: Mapping[str, int]) -> str:
+    """Why ``now`` looks like a loss against ``before`` (counts by type); empty for what Baileys does by itself."""
+    missing = {
+        key_type: count - now.get(key_type, 0) for key_type, count in before.items() if count > now.get(key_type, 0)
+    }
+    total = sum(before.values())
+    lost = sum(missing.values())
+    never = {
+        key_type: missing[key_type] for key_type in _NEVER_DELETED if missing.get(key_type, 0) > _LOSS_NEVER_DELETED
+    }
+    if lost > _LOSS_KEYS and lost > total * _LOSS_SHARE:
+        return f"{lost} of {total} keys that the mirror holds are gone"
+    if never:
+        return "keys that Baileys never deletes are gone: " + ", ".join(
+            f"{count} {name}" for name, count in never.items()
+        )
+    return ""
+
+
+def choose(
+    settings: FailoverSettings, reports: Sequence[SourceReport], companies: Sequence[str]
+) -> Dict[str, List[str]]:
+    """For each company the sources to try, best first; an empty list when no source has it whole and young enough.
+
+    Raises SourceTooOld when nothing but age stands in the way, and no data loss was accepted.
+    """
+    pinned = settings.policy.source
+    if pinned and not any(report.kind == pinned and report.answers for report in reports):
+        problem = next((r.problem for r in reports if r.kind == pinned), "it is not configured")
+        raise Unavailable(
+            problem,
+            operation="choose source",
+            subject=pinned,
+            hint="leave failover_source empty to take the freshest whole one",
+        )
+    answering = [report for report in reports if report.answers and pinned in ("", report.kind)]
+    if not answering:
+        raise StepFailed(
+            "no source answers: " + "; ".join(f"{r.kind}: {r.problem}" for r in reports),
+            operation="choose source",
+            subject=settings.host,
+            hint="restore from a backup, or bring one of these back; nothing was touched",
+        )
+    whole = {company: [r for r in answering if _acceptable(r, company, settings)] for company in companies}
+    young = {company: [r for r in found if _young_enough(r, settings)] for company, found in whole.items()}
+    if not any(young.values()):
+        _refuse_old(settings, whole)
+    return {company: [report.kind for report in found] for company, found in young.items()}
+
+
+def _acceptable(report: SourceReport, company: str, settings: FailoverSettings) -> bool:
+    offer = report.offers.get(company)
+    return offer is not None and (not offer.problem or report.kind == settings.policy.source)
+
+
+def _young_enough(report: SourceReport, settings: FailoverSettings) -> bool:
+    return settings.policy.accept_data_loss or report.age_seconds <= settings.policy.max_source_age_seconds
+
+
+def _refuse_old(settings: FailoverSettings, whole: Mapping[str, Sequence[SourceReport]]) -> None:
+    """When age alone stands against every company, say so; a single old one stays behind like any other without a
+    whole copy.
+    """
+    for company, reports in whole.items():
+        for report in reports[:1]:
+            raise SourceTooOld(
+                f"the freshest whole source, {report.kind} of {report.snapshot_at}, is {report.age_seconds:.0f} s old"
+                f" (allowed: {settings.policy.max_source_age_seconds:.0f} s)",
+                operation="choose source",
+                subject=f"company {company}",
+                hint="what was written since would be lost; to go on so set failover_accept_data_loss to true",
+            )
+
+
+@contextlib.contextmanager
+def open_source(settings: FailoverSettings, kind: str) -> Iterator[SessionSource]:
+    """Open one source for reading."""
+    if kind == MIRROR:
+        with open_mirror(Path(settings.mirror_dir)) as reader:
+            yield reader
+        return
+    params = settings.database if kind == PRIMARY else settings.replica
+    if params is None:
+        raise Unavailable("it is not configured", operation="open source", subject=kind, hint="set failover_replica")
+    with open_snapshot(params, settings.tables, deadline_seconds=settings.policy.connect_seconds * 2) as snapshot:
+        yield snapshot

@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Proven copies beside the sessions' places: written, durable, read back, and loaded by the real Baileys, before
+anything is stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from .. import files
+from ..errors import DatabaseError
+from ..sessions.codec import sha256
+from ..sessions.directory_store import SessionsHome
+from ..sessions.export import ExportReport, StagedCompany, stage_batch
+from ..sessions.manifest import MANIFEST_FILE, read_manifest
+from .context import FailoverContext
+from .load_check import run_load_check
+from .processes import look_up_user
+from .sources import open_source
+
+
+@dataclass(frozen=True)
+class StagedSession:
+    """One company in the run's staging. ``content`` is a digest of what it holds, whatever the order and time of the
+    export.
+    """
+
+    company: str
+    source: str
+    snapshot_at: str
+    lsn: Optional[str]
+    keys: int
+    counts: Mapping[str, int]
+    bytes: int
+    user: Optional[str]
+    manifest_sha256: str
+    content: str
+
+
+@dataclass
+class Staged:
+    sessions: Dict[str, StagedSession]
+    failed: Dict[str, str]
+
+    def as_dict(self) -> Dict[str, Any]:
+        return {
+            "sessions": {company: asdict(each) for company, each in self.sessions.items()},
+            "failed": dict(self.failed),
+        }
+
+    @staticmethod
+    def from_dict(content: Mapping[str, Any]) -> Staged:
+        sessions = {company: StagedSession(**each) for company, each in content.get("sessions", {}).items()}
+        return Staged(sessions, dict(content.get("failed", {})))
+
+
+def stage_companies(context: FailoverContext, candidates: Mapping[str, Sequence[str]]) -> Staged:
+    """Write a copy of each company from the first of its sources that gives a whole one. A company without any lands
+    in ``failed``.
+    """
+    reason = "no source has a whole copy that is young enough"
+    staged = Staged({}, {company: reason for company, kinds in candidates.items() if not kinds})
+    attempt = 0
+    waiting = {company: list(kinds) for company, kinds in candidates.items() if kinds}
+    while waiting:
+        groups: Dict[str, List[str]] = {}
+        for company, kinds in waiting.items():
+            if attempt < len(kinds):
+                groups.setdefault(kinds[attempt], []).append(company)
+        if not groups:
+            break
+        for kind, companies in groups.items():
+            _stage_from(context, kind, companies, staged)
+        waiting = {company: kinds for company, kinds in waiting.items() if company not in staged.sessions}
+        attempt += 1
+    return staged
+
+
+def _stage_from(context: FailoverContext, kind: str, companies: Sequence[str], staged: Staged) -> None:
+    try:
+        with open_source(context.settings, kind) as source, context.home.locked():
+            report = ExportReport(source.info)
+            before = partial(_staged_before, context)
+            for each in stage_batch(source, context.home, companies, report, before):
+                staged.sessions[each.company] = _keep(context, each, source.info.snapshot_at, source.info.lsn, kind)
+                staged.failed.pop(each.company, None)
+    except DatabaseError as exc:
+        # The source went away under us: the next candidate may still be there.
+        for company in companies:
+            if company not in staged.sessions:
+                staged.failed[company] = str(exc)
+        return
+    for company, error in report.failed.items():
+        staged.failed[company] = str(error)
+
+
+def _staged_before(context: FailoverContext, company: str) -> Optional[Path]:
+    """What this run has staged already: after the stop, only what changed since is written."""
+    home = context.staging_home()
+    return home.directory(company) if home.manifest(company).exists() else None
+
+
+def _keep(
+    context: FailoverContext, each: StagedCompany, snapshot_at: str, lsn: Optional[str], kind: str
+) -> StagedSession:
+    """Move a staged company into the run's own staging, where no other export cleans up."""
+    target = context.staging_home().directory(each.company)
+    context.home.make_directory(target.parent)
+    if target.exists() and files.exchange(each.path, target):
+        # No moment without a copy: the source may be dead by now, and a crash here must not cost the one that was
+        # proven.
+        shutil.rmtree(each.path)
+    else:
+        shutil.rmtree(target, ignore_errors=True)
+        os.rename(each.path, target)
+    files.fsync_directory(target.parent)
+    totals = each.totals
+    return StagedSession(
+        each.company,
+        kind,
+        snapshot_at,
+        lsn,
+        totals.keys,
+        totals.counts,
+        totals.bytes,
+        each.user,
+        each.manifest_sha256,
+        content_digest(target),
+    )
+
+
+def content_digest(directory: Path) -> str:
+    """One SHA256 for what a company's directory was exported as: type, id and hash of every file."""
+    manifest = read_manifest(directory / MANIFEST_FILE)
+    lines = sorted("\0".join((entry.type, entry.id, entry.sha256)) for entry in manifest.entries())
+    return sha256("\n".join(lines).encode("utf-8", "surrogatepass"))
+
+
+def prove_by_baileys(context: FailoverContext, home: SessionsHome, companies: Sequence[str]) -> Dict[str, Any]:
+    """Let the real library load every key. Returns what it says; ``proven`` is False when the check is turned off.
+
+    Companies that it does not load whole are in ``failed`` with the reason.
+    """
+    settings = context.settings.load_check
+    if not settings.script:
+        return {"proven": False, "reason": "load_check.script is not set", "failed": {}}
+    if not companies:
+        return {"proven": True, "failed": {}}
+    report = run_load_check(
+        settings.node,
+        settings.script,
+        settings.module_dir or _module_dir(context),
+        home,
+        companies,
+        deadline_seconds=settings.deadline_seconds,
+        user=look_up_user(context.settings.application.user),
+    )
+    failed = {each.company: "; ".join(each.problems) for each in report.companies if each.problems}
+    return {
+        "proven": True,
+        "baileys": report.baileys,
+        "loaded": {e.company: sum(e.counts.values()) for e in report.companies},
+        "failed": failed,
+    }
+
+
+def _module_dir(context: FailoverContext) -> str:
+    prepared = context.prepared()
+    return prepared.worktree if prepared else str(context.settings.application.directory)
+
+
+def discard_staging(context: FailoverContext) -> None:
+    shutil.rmtree(context.staging_home().path, ignore_errors=True)
+
+
+def first_error(failed: Mapping[str, str]) -> str:
+    company = sorted(failed)[0]
+    return f"company {company}: {failed[company]}"

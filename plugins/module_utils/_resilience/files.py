@@ -1,0 +1,173 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Durable files: temporary name, fsync, rename, fsync of the directory. Modes 0600 and 0700 unless said otherwise."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import grp
+import json
+import os
+import pwd
+import tempfile
+from pathlib import Path
+from typing import Any, Optional, Tuple, Union
+
+from .errors import NoSpace, NotWritable, ResilienceError, StoreError, UsageError
+
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+def translate_os_error(exc: OSError, operation: str, subject: PathLike) -> ResilienceError:
+    """The typed error for what the operating system said about a path."""
+    name = os.fspath(subject)
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return NoSpace(
+            exc.strerror or "disk full", operation=operation, subject=name, hint="free space there, then run again"
+        )
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return NotWritable(
+            exc.strerror or "no permission",
+            operation=operation,
+            subject=name,
+            hint="check owner, mode and mount, or run as root",
+        )
+    return StoreError(
+        exc.strerror or str(exc), operation=operation, subject=name, hint="check that the path is what was meant"
+    )
+
+
+def fsync_directory(path: PathLike) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_path(path: PathLike) -> None:
+    """Make the content of one file durable."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        raise translate_os_error(exc, "sync", path) from exc
+
+
+def write_durably(
+    path: PathLike, content: bytes, *, mode: int = FILE_MODE, owner: Optional[Tuple[int, int]] = None
+) -> None:
+    """Replace ``path`` by ``content``: after a crash there is the old file or the new one, whole.
+
+    A symbolic link is followed, so that a linked .env stays a link. ``owner`` is (uid, gid).
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fchmod(stream.fileno(), mode)
+                if owner is not None:
+                    os.fchown(stream.fileno(), *owner)
+                os.fsync(stream.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        fsync_directory(target.parent)
+    except OSError as exc:
+        raise translate_os_error(exc, "write", path) from exc
+
+
+def write_json(path: PathLike, value: Any, *, mode: int = FILE_MODE, owner: Optional[Tuple[int, int]] = None) -> None:
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    write_durably(path, text.encode("utf-8"), mode=mode, owner=owner)
+
+
+def make_private_directory(path: PathLike) -> Path:
+    """Make ``path`` and its parents; what is made is 0700, what was there keeps its mode."""
+    directory = Path(path)
+    try:
+        missing = [directory, *directory.parents]
+        for each in reversed([d for d in missing if not d.exists()]):
+            each.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+    except OSError as exc:
+        raise translate_os_error(exc, "make directory", path) from exc
+    if not directory.is_dir():
+        raise StoreError(
+            "is not a directory", operation="make directory", subject=str(path), hint="move the file out of the way"
+        )
+    return directory
+
+
+def exchange(first: PathLike, second: PathLike) -> bool:
+    """Swap two paths in one atomic step (renameat2, Linux >= 3.15). False where kernel or file system cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    result = libc.renameat2(
+        _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)
+    )
+    if result == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL):
+        return False
+    raise translate_os_error(OSError(number, os.strerror(number)), "exchange", first)
+
+
+def sync_file_system(path: PathLike) -> None:
+    """Write everything pending on the file system of ``path`` to disk: one call instead of an fsync a file (10 ms for
+    1,313).
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if hasattr(libc, "syncfs"):
+            if libc.syncfs(descriptor) != 0:
+                number = ctypes.get_errno()
+                raise translate_os_error(OSError(number, os.strerror(number)), "sync", path)
+        else:
+            os.sync()
+    finally:
+        os.close(descriptor)
+
+
+def resolve_owner(owner: Optional[str], group: Optional[str]) -> Optional[Tuple[int, int]]:
+    """(uid, gid) of the names (or numbers) given; -1 where only one is given; None where neither is."""
+    if not owner and not group:
+        return None
+    return (_number(owner, "user", _uid), _number(group, "group", _gid))
+
+
+def _uid(name: str) -> int:
+    return pwd.getpwnam(name).pw_uid
+
+
+def _gid(name: str) -> int:
+    return grp.getgrnam(name).gr_gid
+
+
+def _number(name: Optional[str], kind: str, look_up: Any) -> int:
+    if not name:
+        return -1
+    if name.isdigit():
+        return int(name)
+    try:
+        return int(look_up(name))
+    except KeyError as exc:
+        raise UsageError(
+            f"{kind} does not exist", operation="look up", subject=name, hint=f"create the {kind}, or name another"
+        ) from exc

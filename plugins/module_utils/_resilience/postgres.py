@@ -1,0 +1,286 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""One way to connect to PostgreSQL: parameters, TLS, client-side deadlines, typed errors.
+
+Two things psycopg2 does not give and this file adds: an error class for what a failed *connect* means (it carries no
+SQLSTATE), and a deadline that holds against a frozen server (``statement_timeout`` is the frozen server's own clock,
+and TCP keepalives are answered by its kernel).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Type
+
+from ._thirdparty import require
+from .errors import (
+    Conflict,
+    DatabaseError,
+    DeadlineExceeded,
+    Misconfigured,
+    ReadOnly,
+    Refused,
+    ResilienceError,
+    SchemaMismatch,
+    Unavailable,
+    UsageError,
+)
+
+APPLICATION_NAME = "baileys-resilience"
+
+#: What libpq says when it cannot connect -> what it means and what to do. Order matters: the first match wins.
+_CONNECT_MESSAGES: List[Tuple[str, Type[ResilienceError], str]] = [
+    (r"password authentication failed|no password supplied", Refused, "check login_user and login_password"),
+    (r"no pg_hba\.conf entry", Refused, "allow this host, user, database and TLS mode in the server's pg_hba.conf"),
+    (r"role .* does not exist|is not permitted to log in", Refused, "check login_user, or let the role log in"),
+    (r"database .* does not exist", Misconfigured, "check login_db"),
+    (r"root certificate file .* does not exist", Misconfigured, "set ca_cert to the file with the root certificate"),
+    (
+        r"could not (open|read|load) .*(certificate|key) ",
+        Misconfigured,
+        "ca_cert (and sslcert, sslkey in connect_params) must name PEM files that this user can read",
+    ),
+    (
+        # "signature failure" is what a root of the same name with another key gives: a CA that was made anew.
+        r"certificate verify failed|signature failure|SSL error.*certificate|server certificate for",
+        Refused,
+        "ca_cert must be the root that signed the server's certificate, login_host a name in it, and neither of the two"
+        " expired",
+    ),
+    (r"server does not support SSL", Misconfigured, "set ssl_mode to prefer or disable, or turn TLS on in the server"),
+    (
+        r"sslmode value .* invalid|SSL support is not compiled",
+        Misconfigured,
+        "this libpq cannot do the ssl_mode asked for",
+    ),
+    (
+        r"could not translate host name|Name or service not known",
+        Unavailable,
+        "check login_host and the resolver of this host",
+    ),
+    (r"invalid \w+ value:", Misconfigured, "check ssl_mode and connect_params"),
+    (
+        r"invalid (connection option|dsn|integer value|port)|invalid channel_binding",
+        Misconfigured,
+        "check connect_params and login_port",
+    ),
+    (
+        r"too many clients|remaining connection slots|too many connections",
+        Unavailable,
+        "all connection slots are used: end idle sessions or raise max_connections",
+    ),
+    (r"timeout expired|timed out", DeadlineExceeded, "the server or the network does not answer"),
+    (
+        r"the database system is (starting up|shutting down|in recovery)|not yet accepting",
+        Unavailable,
+        "the server is starting or stopping; wait for it",
+    ),
+    (r".*", Unavailable, "check that PostgreSQL runs and that this host reaches it"),
+]
+
+_STATUS_ACTIVE = 1  # psycopg2.extensions.TRANSACTION_STATUS_ACTIVE
+_CONFLICT_STATES = ("40001", "40P01", "55P03", "23505")
+_SCHEMA_STATES = {"42P01": "table", "42703": "column", "3F000": "schema"}
+
+
+@dataclass(frozen=True)
+class ConnectParams:
+    """How to reach one database. ``repr`` never shows the password."""
+
+    host: str = "localhost"
+    port: int = 5432
+    dbname: str = "postgres"
+    user: str = "postgres"
+    password: str = field(default="", repr=False)
+    ssl_mode: str = "prefer"
+    ca_cert: str = ""
+    connect_timeout_seconds: float = 5.0
+    extra: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def where(self) -> str:
+        """The place, fit for messages and reports."""
+        return f"{self.host}:{self.port}/{self.dbname}"
+
+    def libpq(self) -> Dict[str, Any]:
+        """Keyword arguments for psycopg2.connect."""
+        # libpq rounds a connect_timeout of 1 up to 2 and takes whole seconds.
+        arguments: Dict[str, Any] = {
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.dbname,
+            "user": self.user,
+            "sslmode": self.ssl_mode,
+            "connect_timeout": max(2, int(self.connect_timeout_seconds + 0.999)),
+            "application_name": APPLICATION_NAME,
+            "tcp_user_timeout": int(max(2.0, self.connect_timeout_seconds) * 1000),
+            "client_encoding": "UTF8",
+        }
+        if self.password:
+            arguments["password"] = self.password
+        if self.ca_cert:
+            arguments["sslrootcert"] = self.ca_cert
+        arguments.update(self.extra)
+        # After the caller's own options, so that times always come in UTC and ISO 8601.
+        arguments["options"] = f"{self.extra.get('options', '')} -c TimeZone=UTC -c DateStyle=ISO".strip()
+        return arguments
+
+
+def connect(params: ConnectParams, *, operation: str = "connect") -> Any:
+    """Open a connection (a psycopg2 connection; time zone UTC). Raises the typed error of the connect table above."""
+    psycopg2 = require("psycopg2")
+    if params.ca_cert and not os.path.exists(params.ca_cert):
+        raise Misconfigured(
+            "root certificate file does not exist",
+            operation=operation,
+            subject=params.ca_cert,
+            hint="set ca_cert to the file with the root certificate",
+        )
+    try:
+        connection = psycopg2.connect(**params.libpq())
+    except psycopg2.Error as exc:
+        raise _connect_error(exc, params, operation) from exc
+    except (TypeError, ValueError) as exc:
+        raise UsageError(
+            str(exc), operation=operation, subject=params.where, hint="check the login_* options and connect_params"
+        ) from exc
+    return connection
+
+
+def _connect_error(exc: Exception, params: ConnectParams, operation: str) -> ResilienceError:
+    message = " ".join(str(exc).split()) or type(exc).__name__
+    for pattern, kind, hint in _CONNECT_MESSAGES:
+        if re.search(pattern, message, re.IGNORECASE):
+            return kind(_without_secret(message, params), operation=operation, subject=params.where, hint=hint)
+    raise AssertionError("the last pattern matches everything")
+
+
+def _without_secret(message: str, params: ConnectParams) -> str:
+    return message.replace(params.password, "***") if params.password else message
+
+
+def translate(exc: Exception, *, operation: str, subject: str) -> ResilienceError:
+    """The typed error for a psycopg2 error met on an open connection."""
+    state = getattr(exc, "pgcode", None) or ""
+    diagnosis = getattr(exc, "diag", None)
+    message = (getattr(diagnosis, "message_primary", None) or " ".join(str(exc).split()) or type(exc).__name__).strip()
+    where = {"operation": operation, "subject": subject}  # type: Dict[str, Any]
+    if state == "25006":
+        return ReadOnly(message, hint="connect to the primary, or end its read-only mode", **where)
+    if state in _SCHEMA_STATES:
+        return SchemaMismatch(
+            message, hint="set session_tables to the tables and columns that hold the sessions", **where
+        )
+    if state.startswith("28") or state == "42501":
+        return Refused(message, hint="grant the login user what is missing", **where)
+    if state in _CONFLICT_STATES:
+        return Conflict(
+            message,
+            hint="somebody else writes the same rows: stop the second writer, then run again",
+            retryable=True,
+            **where,
+        )
+    if state == "22P02":
+        return UsageError(message, hint="a company id must have the type of its column (session_tables)", **where)
+    if state.startswith(("08", "57P", "53")) or not state:
+        return Unavailable(
+            message, hint="the connection was lost; check that PostgreSQL runs and that this host reaches it", **where
+        )
+    if state == "57014":
+        return DeadlineExceeded(message, hint="the statement was cancelled by its time limit", **where)
+    return DatabaseError(f"{message} (SQLSTATE {state})", hint="see the server's log for the statement", **where)
+
+
+@contextlib.contextmanager
+def translated(operation: str, subject: str) -> Iterator[None]:
+    """Turn driver errors inside the block into typed ones."""
+    psycopg2 = require("psycopg2")
+    try:
+        yield
+    except psycopg2.Error as exc:
+        raise translate(exc, operation=operation, subject=subject) from exc
+
+
+class Deadline:
+    """Bounds the silence of a server that owes an answer: without :meth:`progress` for ``seconds``, the socket is shut
+    down and the block raises. Time that we spend ourselves between two statements (syncing a slow disk) does not count.
+
+    A thread of ours holds the clock, since a frozen server never fires its own time-outs. psycopg2 waits without the
+    GIL, so it can.
+    """
+
+    def __init__(self, connection: Any, seconds: float, *, operation: str, subject: str) -> None:
+        self._connection = connection
+        self._seconds = seconds
+        self._operation = operation
+        self._subject = subject
+        self._progress_count = 0
+        self._done = threading.Event()
+        self.expired = False
+        self._thread = threading.Thread(target=self._watch, name="postgres-deadline", daemon=True)
+
+    def progress(self) -> None:
+        self._progress_count += 1  # called for each of millions of rows: a counter costs nothing, an event would
+
+    def __enter__(self) -> Deadline:
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        seen, since = -1, time.monotonic()
+        while not self._done.wait(min(self._seconds / 10, 0.25)):
+            if self._progress_count != seen or not self._waiting():
+                seen, since = self._progress_count, time.monotonic()
+            elif time.monotonic() - since >= self._seconds:
+                self.expired = True
+                self._shut_down()
+                return
+
+    def _waiting(self) -> bool:
+        """Whether a statement is under way. libpq answers from its own memory, so this never blocks."""
+        try:
+            return bool(self._connection.get_transaction_status() == _STATUS_ACTIVE)
+        except Exception:  # noqa: BLE001 - closed under us: nobody waits
+            return False
+
+    def _shut_down(self) -> None:
+        with contextlib.suppress(Exception):  # the connection may have gone by itself meanwhile
+            duplicate = socket.socket(fileno=os.dup(self._connection.fileno()))
+            with duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
+
+    def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Any) -> None:
+        self._done.set()
+        self._thread.join()
+        if self.expired:
+            raise DeadlineExceeded(
+                f"no answer for {self._seconds:g} s",
+                operation=self._operation,
+                subject=self._subject,
+                hint="the server or the network is frozen; use another source",
+            ) from value
+
+
+@contextlib.contextmanager
+def session(params: ConnectParams, *, operation: str, deadline_seconds: float = 30.0) -> Iterator[Tuple[Any, Deadline]]:
+    """A connection with a deadline and translated errors, closed at the end; what was not committed is rolled back."""
+    connection = connect(params, operation=operation)
+    try:
+        deadline = Deadline(connection, deadline_seconds, operation=operation, subject=params.where)
+        with deadline, translated(operation, params.where):
+            yield connection, deadline
+    finally:
+        connection.close()
+
+
+def server_now(cursor: Any) -> str:
+    """The server's clock, ISO 8601 UTC with microseconds."""
+    cursor.execute("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+    return str(cursor.fetchone()[0])

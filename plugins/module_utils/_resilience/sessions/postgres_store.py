@@ -1,0 +1,277 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Sessions in PostgreSQL: reading one snapshot of them. Writing is in :mod:`importing`."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from .._thirdparty import require
+from ..errors import KeyUndecodable, Misconfigured, SchemaMismatch
+from ..postgres import ConnectParams, Deadline, server_now, session, translated
+from .model import KeySink, RawCreds, RawKey, SourceInfo, TableMapping
+
+DEFAULT_DEADLINE_SECONDS = 10.0
+_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
+_CONTROL = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+
+
+def table_identifier(name: str) -> Any:
+    """``table`` or ``schema.table`` as a quoted SQL identifier."""
+    sql = require("psycopg2.sql")
+    return sql.Identifier(*name.split(".", 1))
+
+
+def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
+    """Raise SchemaMismatch naming the first table or column of the mapping that is missing, and the option to set."""
+    for part, table in (("auth", tables.auth), ("keys", tables.keys)):
+        cursor.execute("SELECT to_regclass(%s)::oid", (regclass_text(table.table),))
+        oid = cursor.fetchone()[0]
+        if oid is None:
+            content = "creds" if part == "auth" else "keys"
+            raise SchemaMismatch(
+                f'table "{table.table}" does not exist',
+                operation="check tables",
+                subject=where,
+                hint=f"set session_tables.{part}.table to the table that holds the {content}",
+            )
+        cursor.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
+            (oid,),
+        )
+        present = {row[0] for row in cursor.fetchall()}
+        for option, column in vars(table).items():
+            if option != "table" and column is not None and column not in present:
+                raise SchemaMismatch(
+                    f'column "{column}" missing in {table.table}',
+                    operation="check tables",
+                    subject=where,
+                    hint=f"set session_tables.{part}.{option} to the column that holds it "
+                    f"(there are: {', '.join(sorted(present))})",
+                )
+
+
+def regclass_text(name: str) -> str:
+    """The quoted name as text, for to_regclass."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
+
+
+class PostgresSnapshot:
+    """One REPEATABLE READ, read-only transaction: creds and keys of every company as of one moment. A
+    :class:`model.SessionSource`.
+    """
+
+    def __init__(self, cursor: Any, deadline: Deadline, tables: TableMapping, info: SourceInfo, export_id: str) -> None:
+        self._cursor = cursor
+        self._deadline = deadline
+        self._tables = tables
+        self._info = info
+        #: for :func:`open_snapshot` in another process, so that both read the same state
+        self.export_id = export_id
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._info
+
+    def companies(self) -> List[str]:
+        """Companies that have creds, in a stable order."""
+        sql = require("psycopg2.sql")
+        auth = self._tables.auth
+        query = sql.SQL("SELECT {}::text FROM {} ORDER BY 1").format(
+            sql.Identifier(auth.company), table_identifier(auth.table)
+        )
+        self._cursor.execute(query)
+        return [row[0] for row in self._cursor.fetchall()]
+
+    def creds(self, company: str) -> Optional[RawCreds]:
+        sql = require("psycopg2.sql")
+        auth = self._tables.auth
+        query = sql.SQL("SELECT convert_to({}::text, 'UTF8'), {} FROM {} WHERE {} = {}").format(
+            sql.Identifier(auth.creds),
+            _time_column(auth.updated_at),
+            table_identifier(auth.table),
+            sql.Identifier(auth.company),
+            sql.Literal(company),
+        )
+        self._cursor.execute(query)
+        row = self._cursor.fetchone()
+        self._deadline.progress()
+        if row is None:
+            return None
+        return RawCreds(None if row[0] is None else bytes(row[0]), _iso(row[1]))
+
+    def stream_keys(self, company: str, sink: KeySink) -> None:
+        sql = require("psycopg2.sql")
+        keys = self._tables.keys
+        query = sql.SQL("COPY (SELECT {}, {}, {}, {} FROM {} WHERE {} = {}) TO STDOUT").format(
+            sql.Identifier(keys.type),
+            sql.Identifier(keys.id),
+            sql.Identifier(keys.value),
+            _time_column(keys.updated_at),
+            table_identifier(keys.table),
+            sql.Identifier(keys.company),
+            sql.Literal(company),
+        )
+        reader = _RowReader(sink, self._deadline)
+        self._cursor.copy_expert(query.as_string(self._cursor), reader)
+        if reader.error:
+            raise reader.error
+
+    def query(self, query: Any) -> List[Tuple[Any, ...]]:
+        """All rows of a small answer from the same snapshot."""
+        self._cursor.execute(query)
+        self._deadline.progress()
+        return list(self._cursor.fetchall())
+
+    def companies_with_keys(self) -> List[str]:
+        """Companies that have keys, with or without creds. Jumps through the index: the cost follows the number of
+        companies.
+        """
+        sql = require("psycopg2.sql")
+        keys = self._tables.keys
+        query = sql.SQL(
+            "WITH RECURSIVE each(company) AS ("
+            "(SELECT {company} FROM {table} ORDER BY 1 LIMIT 1) UNION ALL SELECT (SELECT {company} FROM {table}"
+            " WHERE {company} > each.company ORDER BY 1 LIMIT 1) FROM each WHERE each.company IS NOT NULL)"
+            " SELECT company::text FROM each WHERE company IS NOT NULL ORDER BY 1"
+        ).format(company=sql.Identifier(keys.company), table=table_identifier(keys.table))
+        return [row[0] for row in self.query(query)]
+
+    def count_keys_of(self, company: str) -> Dict[str, int]:
+        """Number of keys of one company by type, counted by the server."""
+        sql = require("psycopg2.sql")
+        keys = self._tables.keys
+        query = sql.SQL("SELECT {}::text, count(*) FROM {} WHERE {} = {} GROUP BY 1").format(
+            sql.Identifier(keys.type), table_identifier(keys.table), sql.Identifier(keys.company), sql.Literal(company)
+        )
+        self._cursor.execute(query)
+        return dict(self._cursor.fetchall())
+
+    def count_keys(self) -> Dict[str, Dict[str, int]]:
+        """Number of keys by company and type, counted by the server."""
+        sql = require("psycopg2.sql")
+        keys = self._tables.keys
+        query = sql.SQL("SELECT {0}::text, {1}::text, count(*) FROM {2} GROUP BY 1, 2 ORDER BY 1, 2").format(
+            sql.Identifier(keys.company), sql.Identifier(keys.type), table_identifier(keys.table)
+        )
+        self._cursor.execute(query)
+        counts: Dict[str, Dict[str, int]] = {}
+        for company, key_type, number in self._cursor.fetchall():
+            counts.setdefault(company, {})[key_type] = number
+        return counts
+
+
+class _RowReader:
+    """The file that COPY writes to: libpq hands over one row a call.
+
+    An exception of the sink is kept and the rest of the rows passed over: raised from inside, it would leave the
+    connection in the middle of the COPY, and one bad company would take all others with it.
+    """
+
+    def __init__(self, sink: KeySink, deadline: Deadline) -> None:
+        self._sink = sink
+        self._deadline = deadline
+        self.error: Optional[Exception] = None
+
+    def write(self, line: bytes) -> int:
+        self._deadline.progress()
+        if self.error is None:
+            try:
+                self._read(line)
+            except Exception as exc:  # noqa: BLE001 - kept whole, raised again by stream_keys
+                self.error = exc
+        return len(line)
+
+    def _read(self, line: bytes) -> None:
+        texts = line[:-1].split(b"\t")
+        fields: Sequence[Optional[bytes]] = [_unescape(each) for each in texts] if b"\\" in line else texts
+        key_type, key_id, value, updated_at = fields
+        if key_type is None or key_id is None:
+            raise KeyUndecodable(
+                "a row has no key type or no key id",
+                operation="read sessions",
+                hint="such a row is no key of Baileys: delete it, or correct session_tables.keys.type and .id",
+            )
+        written_at = None if updated_at is None else updated_at.decode("ascii")
+        self._sink(RawKey(key_type.decode("utf-8"), key_id.decode("utf-8"), value, written_at))
+
+
+def _unescape(text: bytes) -> Optional[bytes]:
+    if text == b"\\N":
+        return None
+    if b"\\" not in text:
+        return text
+    return _ESCAPE.sub(lambda match: _CONTROL.get(match.group(1), match.group(1)), text)
+
+
+def _time_column(column: Optional[str]) -> Any:
+    """ISO 8601 in the session's time zone (UTC). A column without a zone is read as UTC."""
+    sql = require("psycopg2.sql")
+    if column is None:
+        return sql.SQL("NULL")
+    return sql.SQL("replace(({}::timestamptz)::text, ' ', 'T')").format(sql.Identifier(column))
+
+
+def _iso(value: Any) -> Optional[str]:
+    return None if value is None else str(value)
+
+
+@contextlib.contextmanager
+def open_snapshot(
+    params: ConnectParams,
+    tables: TableMapping,
+    *,
+    export_id: str = "",
+    deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
+    epoch: int = 0,
+) -> Iterator[PostgresSnapshot]:
+    """Connect and hold one snapshot. ``deadline_seconds`` bounds each silence of the server, not the whole read."""
+    with session(params, operation="read sessions", deadline_seconds=deadline_seconds) as (connection, deadline):
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with connection.cursor() as cursor:
+            if export_id:
+                cursor.execute("SET TRANSACTION SNAPSHOT %s", (export_id,))
+            check_tables(cursor, tables, params.where)
+            info, exported = _describe(cursor, params, epoch)
+            yield PostgresSnapshot(cursor, deadline, tables, info, export_id or exported)
+
+
+def _describe(cursor: Any, params: ConnectParams, epoch: int) -> Tuple[SourceInfo, str]:
+    with translated("read sessions", params.where):
+        cursor.execute("SHOW server_encoding")
+        encoding = cursor.fetchone()[0]
+        if encoding == "SQL_ASCII":
+            raise Misconfigured(
+                "the database has the encoding SQL_ASCII, so text in it has no known meaning",
+                operation="read sessions",
+                subject=params.where,
+                hint="export is refused; convert the database to UTF8",
+            )
+        cursor.execute("SELECT pg_is_in_recovery()")
+        in_recovery = bool(cursor.fetchone()[0])
+        if in_recovery:
+            snapshot_at = _replayed_until(cursor)
+            cursor.execute("SELECT pg_last_wal_replay_lsn()::text")
+            return SourceInfo("replica", params.where, snapshot_at, cursor.fetchone()[0], epoch), ""
+        cursor.execute("SELECT pg_current_wal_lsn()::text, pg_export_snapshot()")
+        lsn, exported = cursor.fetchone()
+        return SourceInfo("primary", params.where, server_now(cursor), lsn, epoch), exported
+
+
+def _replayed_until(cursor: Any) -> str:
+    """The moment up to which a replica is certainly whole, ISO 8601: what it shows is as old as what it has replayed,
+    whatever its clock says.
+
+    A replica that was restarted and has replayed no commit since knows no time of one. Its last restart point does:
+    that is the primary's time of the checkpoint. Where even that may not be asked, the age is unknown, so endless.
+    """
+    cursor.execute("SELECT has_function_privilege('pg_control_checkpoint()', 'EXECUTE')")
+    checkpoint = "(SELECT checkpoint_time FROM pg_control_checkpoint())" if cursor.fetchone()[0] else "NULL"
+    cursor.execute(
+        f"SELECT replace(coalesce(greatest(pg_last_xact_replay_timestamp(), {checkpoint}), to_timestamp(0))::text,"
+        " ' ', 'T')"
+    )
+    return str(cursor.fetchone()[0])

@@ -1,0 +1,149 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The store of record: where each company lives, ``postgres`` or ``files``, with an epoch that grows at each change.
+
+It is written on the application's host before a writer moves, and in PostgreSQL (schema ``baileys_resilience``)
+whenever that answers. Every job asks it first. A company without an entry lives in PostgreSQL, epoch 0.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+
+from ..clock import now_iso
+from ..errors import StoreError, UsageError
+from ..files import make_private_directory, translate_os_error, write_json
+from ..postgres import ConnectParams, session
+
+POSTGRES = "postgres"
+FILES = "files"
+_PUBLISH = """
+INSERT INTO baileys_resilience.stores (company, store, epoch, since, host, run) VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (company) DO UPDATE SET store = excluded.store, epoch = excluded.epoch, since = excluded.since,
+    host = excluded.host, run = excluded.run, recorded_at = now()
+WHERE stores.epoch < excluded.epoch
+"""
+FORMAT = "baileys-resilience/stores"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class StoreOfRecord:
+    """``since`` (ISO 8601, this host's clock) and ``by`` (a run's id) say when and why the company came here;
+    ``place`` is the directory.
+
+    ``lineage`` is the epoch from which copies made of this store are still of this session. It trails ``epoch`` after
+    a move that was taken back: the data never left, so a mirror of before is as good as it was.
+    """
+
+    store: str = POSTGRES
+    epoch: int = 0
+    since: str = ""
+    by: str = ""
+    place: str = ""
+    lineage: int = 0
+
+
+class StoreRecord:
+    """The record on this host: one small file, replaced durably."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir / "stores.json"
+
+    def version(self) -> Optional[Tuple[int, int]]:
+        """What changes whenever the record is replaced; None while there is none."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def all(self) -> Dict[str, StoreOfRecord]:
+        try:
+            content = json.loads(self.path.read_text("utf-8"))
+            if content["format"] != FORMAT or content["version"] != VERSION:
+                raise ValueError(f"not {FORMAT} of version {VERSION}")
+            return {company: StoreOfRecord(**entry) for company, entry in content["companies"].items()}
+        except FileNotFoundError:
+            return {}
+        except OSError as exc:
+            raise translate_os_error(exc, "read store of record", self.path) from exc
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise StoreError(
+                f"cannot be read: {exc}",
+                operation="read store of record",
+                subject=str(self.path),
+                hint="find out where the sessions live (creds newest in PostgreSQL or in the files?) and write it with "
+                "baileys-resilience store set",
+            ) from exc
+
+    def get(self, company: str) -> StoreOfRecord:
+        return self.all().get(company, StoreOfRecord())
+
+    def move(
+        self, companies: Sequence[str], store: str, *, by: str, places: Mapping[str, str]
+    ) -> Dict[str, StoreOfRecord]:
+        """Record that ``companies`` live in ``store`` from now on; a company that already does keeps its epoch.
+        Returns the new entries.
+        """
+        if store not in (POSTGRES, FILES):
+            raise UsageError(
+                "no such store", operation="record store", subject=store, hint="the stores are postgres and files"
+            )
+        entries = self.all()
+        moved: Dict[str, StoreOfRecord] = {}
+        for company in companies:
+            before = entries.get(company, StoreOfRecord())
+            if before.store != store:
+                epoch = before.epoch + 1
+                before = StoreOfRecord(store, epoch, now_iso(), by, places.get(company, ""), lineage=epoch)
+            moved[company] = entries[company] = before
+        self._write(entries)
+        return moved
+
+    def restore(self, earlier: Mapping[str, StoreOfRecord], *, by: str) -> None:
+        """Take back a move that no writer has followed. The epoch still grows: what was written under the taken-back
+        one stays void.
+        """
+        entries = self.all()
+        for company, entry in earlier.items():
+            current = entries.get(company, StoreOfRecord())
+            if current.store != entry.store:
+                epoch = current.epoch + 1
+                entries[company] = StoreOfRecord(entry.store, epoch, now_iso(), by, entry.place, entry.lineage)
+        self._write(entries)
+
+    def _write(self, entries: Mapping[str, StoreOfRecord]) -> None:
+        make_private_directory(self.path.parent)
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "companies": {name: asdict(entry) for name, entry in entries.items()},
+        }
+        write_json(self.path, content)
+
+
+def create_schema(cursor: Any) -> None:
+    """Make the part of the schema that holds epochs (``baileys-resilience init-db``). Needs CREATE on the database."""
+    cursor.execute("CREATE SCHEMA IF NOT EXISTS baileys_resilience")
+    cursor.execute(
+        "CREATE TABLE IF NOT EXISTS baileys_resilience.stores (company text PRIMARY KEY, store text NOT NULL,"
+        " epoch bigint NOT NULL, since timestamptz NOT NULL, host text NOT NULL, run text NOT NULL,"
+        " recorded_at timestamptz NOT NULL DEFAULT now())"
+    )
+
+
+def publish(params: ConnectParams, entries: Mapping[str, StoreOfRecord], host: str) -> None:
+    """Write the entries to PostgreSQL. A row with a higher epoch stays: it was written by somebody who knows more."""
+    with session(params, operation="publish store of record", deadline_seconds=5.0) as (connection, _deadline):
+        with connection.cursor() as cursor:
+            for company, entry in entries.items():
+                cursor.execute(
+                    _PUBLISH,
+                    (company, entry.store, entry.epoch, entry.since or now_iso(), host, entry.by),
+                )
+        connection.commit()

@@ -1,0 +1,171 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Writing sessions into the tables of the mapping, inside somebody's transaction: lock, add, update, delete."""
+
+from __future__ import annotations
+
+import io
+from itertools import islice
+from typing import Any, Dict, Iterable, Iterator, List, Optional
+
+from .._thirdparty import require
+from ..postgres import server_now
+from .directory_source import CanonicalKey
+from .model import TableMapping
+from .postgres_store import regclass_text, table_identifier
+from .verify import KeyName
+
+#: rows that are handed to libpq at once; about 20 kB
+ROWS_AT_ONCE = 64
+
+
+class TableWriter:
+    """Writes one company at a time. Columns that are not in the mapping keep their values or get their defaults."""
+
+    def __init__(self, cursor: Any, tables: TableMapping) -> None:
+        self._cursor = cursor
+        self._tables = tables
+        keys = tables.keys
+        self._creds_type = self._column_type(tables.auth.table, tables.auth.creds)
+        self._types = {name: self._column_type(keys.table, getattr(keys, name)) for name in ("type", "id", "value")}
+        #: whether the keys' table stores what it is sent: no trigger, rule, policy or partition can change a row
+        self.stores_as_sent = self._stores_as_sent(keys.table)
+
+    def lock(self, company: str) -> None:
+        """Lock the company's row against a second writer, without waiting for one."""
+        sql = require("psycopg2.sql")
+        auth = self._tables.auth
+        self._cursor.execute(
+            sql.SQL("SELECT 1 FROM {} WHERE {} = {} FOR UPDATE NOWAIT").format(
+                table_identifier(auth.table), sql.Identifier(auth.company), sql.Literal(company)
+            )
+        )
+
+    def _stores_as_sent(self, table: str) -> bool:
+        self._cursor.execute(
+            "SELECT relkind = 'r' AND NOT relhasrules AND NOT relrowsecurity AND NOT relispartition"
+            " AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = pg_class.oid AND NOT tgisinternal)"
+            " FROM pg_class WHERE oid = to_regclass(%s)",
+            (regclass_text(table),),
+        )
+        return bool(self._cursor.fetchone()[0])
+
+    def _column_type(self, table: str, column: str) -> str:
+        # Without its length: a cast to varchar(200) cuts silently, and the cut id could be another key's.
+        self._cursor.execute(
+            "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s",
+            (regclass_text(table), column),
+        )
+        return str(self._cursor.fetchone()[0])
+
+    def write_creds(self, company: str, content: bytes, *, insert: bool) -> None:
+        sql = require("psycopg2.sql")
+        auth = self._tables.auth
+        names = {
+            "table": table_identifier(auth.table),
+            "company": sql.Identifier(auth.company),
+            "id": sql.Literal(company),
+            "creds": sql.Identifier(auth.creds),
+            "type": sql.SQL(self._creds_type),
+        }
+        if auth.updated_at:
+            names["updated_at"] = sql.Identifier(auth.updated_at)
+        if insert and auth.updated_at:
+            query = (
+                "INSERT INTO {table} ({company}, {creds}, {updated_at}) VALUES ({id}, %s::{type}, clock_timestamp())"
+            )
+        elif insert:
+            query = "INSERT INTO {table} ({company}, {creds}) VALUES ({id}, %s::{type})"
+        elif auth.updated_at:
+            query = "UPDATE {table} SET {creds} = %s::{type}, {updated_at} = clock_timestamp() WHERE {company} = {id}"
+        else:
+            query = "UPDATE {table} SET {creds} = %s::{type} WHERE {company} = {id}"
+        self._cursor.execute(sql.SQL(query).format(**names), (content.decode("utf-8"),))
+
+    def add(self, company: str, keys: Iterable[CanonicalKey]) -> None:
+        """COPY the keys in; they may be made while the server works. What making them raises is raised here."""
+        sql = require("psycopg2.sql")
+        table = self._tables.keys
+        columns = [table.company, table.type, table.id, table.value] + ([table.updated_at] if table.updated_at else [])
+        query = sql.SQL("COPY {} ({}) FROM STDIN").format(
+            table_identifier(table.table), sql.SQL(", ").join(map(sql.Identifier, columns))
+        )
+        stamp = server_now(self._cursor).encode("ascii") if table.updated_at else None
+        writer = _RowWriter(_copy_lines(company, keys, stamp))
+        try:
+            self._cursor.copy_expert(query.as_string(self._cursor), writer)
+        except Exception:
+            if writer.error:  # all that the driver knows of it is that reading failed
+                raise writer.error from None
+            raise
+
+    def update(self, company: str, keys: List[CanonicalKey]) -> None:
+        if not keys:
+            return
+        sql = require("psycopg2.sql")
+        table = self._tables.keys
+        stamp = (
+            sql.SQL(", {} = clock_timestamp()").format(sql.Identifier(table.updated_at))
+            if table.updated_at
+            else sql.SQL("")
+        )
+        query = sql.SQL(
+            "UPDATE {table} AS k SET {value} = n.value::{value_type}{stamp}"
+            " FROM unnest(%s::text[], %s::text[], %s::text[]) AS n(type, id, value)"
+            " WHERE k.{company} = {company_id} AND k.{type} = n.type::{type_type} AND k.{id} = n.id::{id_type}"
+        ).format(stamp=stamp, **self._key_names(company))
+        columns = ([k.type for k in keys], [k.id for k in keys], [k.content.decode("utf-8") for k in keys])
+        self._cursor.execute(query, columns)
+
+    def delete(self, company: str, names: List[KeyName]) -> None:
+        if not names:
+            return
+        sql = require("psycopg2.sql")
+        query = sql.SQL(
+            "DELETE FROM {table} AS k USING unnest(%s::text[], %s::text[]) AS n(type, id)"
+            " WHERE k.{company} = {company_id} AND k.{type} = n.type::{type_type} AND k.{id} = n.id::{id_type}"
+        ).format(**self._key_names(company))
+        self._cursor.execute(query, ([name[0] for name in names], [name[1] for name in names]))
+
+    def _key_names(self, company: str) -> Dict[str, Any]:
+        sql = require("psycopg2.sql")
+        table = self._tables.keys
+        names = {name: sql.Identifier(getattr(table, name)) for name in ("company", "type", "id", "value")}
+        # Without the casts an enum or uuid column has no operator to compare with, or loses its index.
+        names.update({f"{name}_type": sql.SQL(kind) for name, kind in self._types.items()})
+        return {**names, "table": table_identifier(table.table), "company_id": sql.Literal(company)}
+
+
+_SPECIAL = {0x5C: b"\\\\", 0x09: b"\\t", 0x0A: b"\\n", 0x0D: b"\\r"}
+
+
+def _escape(text: bytes) -> bytes:
+    for code, escaped in _SPECIAL.items():  # the backslash comes first
+        if code in text:
+            text = text.replace(bytes([code]), escaped)
+    return text
+
+
+def _copy_lines(company: str, keys: Iterable[CanonicalKey], stamp: Optional[bytes]) -> Iterator[bytes]:
+    first = _escape(company.encode("utf-8"))
+    last = b"\n" if stamp is None else b"\t" + stamp + b"\n"
+    for key in keys:
+        # JSON holds control characters as escapes only: its backslashes are all that COPY would misread.
+        content = key.content.replace(b"\\", b"\\\\")
+        yield b"\t".join((first, _escape(key.type.encode("utf-8")), _escape(key.id.encode("utf-8")), content)) + last
+
+
+class _RowWriter(io.RawIOBase):
+    """The file that COPY reads from, made of lines as they come."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines = lines
+        self.error: Optional[Exception] = None
+
+    def read(self, _size: int = -1) -> bytes:
+        try:
+            return b"".join(islice(self._lines, ROWS_AT_ONCE))
+        except Exception as exc:
+            self.error = exc
+            raise
