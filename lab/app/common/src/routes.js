@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+/** @type {Record<string, (service: import("./service.js").Service, query: URLSearchParams, body: any) => any>} */
+export const routes = {
+  "GET /health": (service) => service.health(),
+  "GET /messages": (service, query) => service.company(query.get("company")).messages,
+  "POST /send": (service, _query, { company, to, text }) => service.company(company).send(to, text),
+};
