@@ -1,0 +1,42 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every suite shares: where things are, and an environment in which Ansible finds the collection as it ships."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def collections_path() -> Path:
+    """A directory for ANSIBLE_COLLECTIONS_PATH with the collection built from the sources as they are now."""
+    done = subprocess.run([ROOT / "scripts" / "collection-dir"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture
+def ansible_env(collections_path: Path, tmp_path: Path) -> dict[str, str]:
+    """Environment for ansible commands: the built collection, the checkout's venv, and no trace outside tmp_path."""
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
+        "ANSIBLE_LOCAL_TEMP": str(tmp_path / "ansible-local"),
+        "ANSIBLE_REMOTE_TEMP": str(tmp_path / "ansible-remote"),
+        "ANSIBLE_NOCOLOR": "1",
+    }

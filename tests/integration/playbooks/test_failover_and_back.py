@@ -1,0 +1,225 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks, run as an operator runs them, against live sessions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+import pytest
+
+from lab import Lab, playbooks
+from lab.inventory import HOST
+from tests.integration.playbooks.conftest import Play, extra
+
+
+def contents_of(*places: str) -> dict[str, str]:
+    """Everything below the places: modes, links and digests of contents by path."""
+    found = {}
+    for place in places:
+        for path in sorted([Path(place), *Path(place).rglob("*")]):
+            # Those of SQLite come and go with its readers; the mirror itself is the file without these endings.
+            if "node_modules" in path.parts or path.name.endswith(("-shm", "-wal")):
+                continue
+            content = b"" if path.is_dir() or path.is_symlink() else path.read_bytes()
+            link = str(path.readlink()) if path.is_symlink() else ""
+            found[str(path)] = f"{path.lstat().st_mode:o} {link} {hashlib.sha256(content).hexdigest()}"
+    return found
+
+
+def rows_of(lab: Lab) -> list[Any]:
+    connection = lab.connect(direct=True)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT company_id, key_type, key_id, value::text FROM whatsapp_keys ORDER BY 1, 2, 3")
+            return list(cursor.fetchall())
+    finally:
+        connection.close()
+
+
+def everything(lab: Lab) -> dict[str, Any]:
+    files = contents_of(lab.need_app().dir, lab.state_dir, lab.mirror_dir)
+    return {**files, **{f"row {company} {kind} {key}": value for company, kind, key, value in rows_of(lab)}}
+
+
+def nothing_changed(lab: Lab, before: dict[str, Any]) -> None:
+    after = everything(lab)
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    assert not changed, sorted(changed)[:10]
+
+
+def stores(lab: Lab) -> set[str]:
+    return {each["store"] for each in lab.wait_open()["companies"]}
+
+
+def all_messages_arrive(lab: Lab, text: str) -> None:
+    for company in lab.companies:
+        assert lab.message(company.id, text) == "delivered"
+        assert lab.message(company.id, f"{text} in the group", group=company.group) == "delivered"
+
+
+def test_check_mode_prints_the_plan_and_changes_nothing(live: Lab, play: Play) -> None:
+    before = everything(live)
+    played = play("emergency_failover", "--check", "--diff")
+    assert played.returncode == 0, played.output
+    assert played.recap["changed"] == 0
+    for part in (
+        "failover of 2 companies to files",
+        "source primary",
+        "source mirror",
+        "company 962301: 1",
+        "expected:",
+    ):
+        assert part in played.output
+    nothing_changed(live, before)
+    assert not playbooks.report_files(live)
+
+
+@pytest.mark.parametrize("confirm", ["", "another-host"])
+def test_a_run_that_is_not_confirmed_is_refused_and_changes_nothing(live: Lab, play: Play, confirm: str) -> None:
+    before = everything(live)
+    played = play("emergency_failover", *extra(failover_confirm=confirm))
+    assert played.returncode != 0
+    assert f"failover_confirm={HOST}" in " ".join(played.output.split())
+    nothing_changed(live, before)
+
+
+def test_a_wrong_variable_is_named_before_anything_is_touched(live: Lab, play: Play) -> None:
+    before = everything(live)
+    played = play("emergency_failover", *extra(failover_newer_rows="maybe"))
+    assert played.returncode != 0
+    assert "failover_newer_rows" in played.output
+    nothing_changed(live, before)
+
+
+def test_failover_with_a_dead_database_and_failback_each_once(live: Lab, play: Play) -> None:
+    all_messages_arrive(live, "before")
+    assert playbooks.command(live, "mirror", "once").returncode == 0
+    live.break_("postgres-kill")
+    over = play("emergency_failover", *extra())
+    assert over.returncode == 0, over.output
+    assert stores(live) == {"files"}
+    all_messages_arrive(live, "on files")
+    _check_reports(live, over, "failover")
+    again = play("emergency_failover", *extra())
+    assert (again.returncode, again.recap["changed"]) == (0, 0), again.output
+    assert "company 962301 on files since 2" in " ".join(again.output.split())
+    live.heal()
+    back = play("failback", *extra())
+    assert back.returncode == 0, back.output
+    assert stores(live) == {"postgres"}
+    all_messages_arrive(live, "back")
+    _check_reports(live, back, "failback")
+    again = play("failback", *extra())
+    assert (again.returncode, again.recap["changed"]) == (0, 0), again.output
+
+
+def _check_reports(lab: Lab, played: playbooks.Played, operation: str) -> None:
+    report = played.reports[-1]
+    assert (report["operation"], report["outcome"]) == (operation, "done")
+    assert all(entry["connected"] for entry in report["companies"].values())
+    for kind in ("json", "md"):
+        path = lab.path / "reports" / f"{HOST}-{report['run']}.{kind}"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert lab.need_postgres().password not in path.read_text("utf-8")
+    on_host = json.loads((Path(lab.state_dir) / "runs" / report["run"] / "report.json").read_text("utf-8"))
+    assert on_host == report
+
+
+def test_code_that_does_not_start_is_taken_back_and_the_old_code_runs_again(live: Lab, play: Play) -> None:
+    entry = Path(f"{live.need_app().dir}-files") / "src" / "index.js"
+    good = entry.read_text("utf-8")
+    env_before = Path(live.need_app().env_file).read_bytes()
+    entry.write_text("process.exit(1);\n", "utf-8")
+    try:
+        played = play("emergency_failover", *extra(failover_health_deadline=3))
+    finally:
+        entry.write_text(good, "utf-8")
+    assert played.returncode != 0
+    said = " ".join(played.output.split())
+    assert "Everything was taken back" in said
+    assert played.reports[-1]["outcome"] == "undone"
+    assert stores(live) == {"postgres"}
+    assert Path(live.need_app().env_file).read_bytes() == env_before
+    assert not Path(live.need_app().dir).is_symlink()
+    all_messages_arrive(live, "after the undo")
+
+
+def test_one_company_without_a_whole_source_fails_the_run_and_leaves_the_others_well(live: Lab, play: Play) -> None:
+    good, bad = (company.id for company in live.companies)
+    live.break_("creds-corrupt", company=bad)
+    played = play("emergency_failover", *extra(failover_mirror_dir=""))
+    live.heal()
+    assert played.returncode != 0
+    assert f"not connected: {bad}. HINT" in " ".join(played.output.split())
+    report = played.reports[-1]
+    assert report["outcome"] == "partial"
+    assert {name for name, entry in report["companies"].items() if entry["connected"]} == {good}
+    assert live.message(good, "still well") == "delivered"
+
+
+def test_past_the_point_of_no_return_the_run_is_completed_by_resume(live: Lab, play: Play) -> None:
+    """The report cannot be written, when the sessions are connected already."""
+    obstacle = Path(live.state_dir) / "timings-files.json"
+    obstacle.unlink(missing_ok=True)
+    obstacle.mkdir()
+    try:
+        played = play("emergency_failover", *extra())
+    finally:
+        obstacle.rmdir()
+    assert played.returncode != 0
+    said = " ".join(played.output.split())
+    assert "It was not taken back" in said
+    assert "failover_open_run=resume" in said
+    assert stores(live) == {"files"}
+    resumed = play("emergency_failover", *extra(failover_open_run="resume"))
+    assert resumed.returncode == 0, resumed.output
+    assert resumed.reports[-1]["outcome"] == "done"
+    all_messages_arrive(live, "after the resume")
+
+
+def test_awx_gets_the_report_as_an_artifact(live: Lab, play: Play, tmp_path: Path) -> None:
+    """ansible-runner is the engine of AWX; what set_stats says becomes the artifacts of the job."""
+    env = {n: v for n, v in playbooks.environment(live).items() if n.startswith("ANSIBLE_") or n == "PATH"}
+    run = ansible_runner.run(
+        private_data_dir=str(tmp_path),
+        inventory=str(live.path / "inventory.yml"),
+        playbook="baileys.resilience.emergency_failover",
+        extravars={"failover_confirm": HOST, "failover_cooldown": 0, "awx_user_name": "night-operator"},
+        envvars={**env, "PWD": str(tmp_path)},
+        quiet=True,
+        timeout=120,
+    )
+    assert run.status == "successful", run.stdout.read()
+    artifacts = [
+        event["event_data"].get("artifact_data") for event in run.events if event["event"] == "playbook_on_stats"
+    ]
+    report = artifacts[-1]["baileys_resilience_reports"][HOST]
+    assert (report["outcome"], report["operator"]) == ("done", "night-operator")
+
+
+def test_preparing_again_changes_nothing_and_the_mirror_can_run_by_cron(live: Lab, play: Play, tmp_path: Path) -> None:
+    again = play("failover_prepare")
+    assert (again.returncode, again.recap["changed"]) == (0, 0), again.output
+    cron = extra(failover_scheduler="cron", failover_cron_dir=tmp_path, failover_prepare_schedule="04:15")
+    for name in ("mirror", "failover_prepare"):
+        made, same = play(name, *cron), play(name, *cron)
+        assert made.recap["changed"] > 0, made.output
+        assert same.recap["changed"] == 0, same.output
+    jobs = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    assert set(jobs) == {"baileys-resilience-mirror", "baileys-resilience-check"}
+    assert "* * * * * root flock" in jobs["baileys-resilience-mirror"]
+    assert '0,15,30,45 * * * * root test "$(date -u +\\%H:\\%M)" = "04:15" && ' in jobs["baileys-resilience-check"]
+    config = live.path / "failover.json"
+    kept = config.read_bytes()
+    gone = play("mirror", *cron, "-e", "failover_state=absent")
+    assert gone.returncode == 0, gone.output
+    assert list(tmp_path.iterdir()) == []
+    assert not config.exists()
+    config.write_bytes(kept)
+    config.chmod(0o600)

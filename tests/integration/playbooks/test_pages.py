@@ -1,0 +1,79 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the pages for operators name is there: playbooks, variables, steps, commands and messages."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+
+from baileys_resilience.failover.failover_steps import failover_steps
+from baileys_resilience.failover.settings import settings_from_dict
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = [ROOT / "docs" / "failover.md", ROOT / "docs" / "awx.md", ROOT / "roles" / "failover" / "README.md"]
+ROLE = ROOT / "roles" / "failover"
+
+
+@pytest.fixture(params=PAGES, ids=lambda path: path.stem)
+def page(request: pytest.FixtureRequest) -> str:
+    return str(request.param.read_text("utf-8"))
+
+
+def test_every_playbook_that_a_page_names_exists(page: str) -> None:
+    named = set(re.findall(r"baileys\.resilience\.([a-z_]+)", page)) - {"toolkit", "failover"}
+    assert named
+    assert [name for name in named if not (ROOT / "playbooks" / f"{name}.yml").is_file()] == []
+
+
+def test_every_variable_that_a_page_names_is_one_of_the_role(page: str) -> None:
+    text = (ROLE / "defaults" / "main.yml").read_text("utf-8")
+    known = set(yaml.safe_load(text)) | set(re.findall(r"\bbaileys_resilience_[a-z_]+", text))
+    known |= {"failover_prepare", "failover_tag", "baileys_resilience_reports"}
+    named = set(re.findall(r"\b(?:failover|baileys_resilience)_[a-z_]+", page))
+    assert named - known == set()
+
+
+def test_the_steps_on_the_page_are_the_steps_that_run() -> None:
+    settings = settings_from_dict({"host": "h", "companies": ["1"], "sessions_dir": "/s", "state_dir": "/v"})
+    text = PAGES[0].read_text("utf-8")
+    rows = re.findall(r"^\| ([a-z][^|]*?)(?: \(.*\))? \| (?:runs|is down|starts) \|$", text, re.MULTILINE)
+    wanted = [step.title for step in failover_steps(settings)]
+    for row, title in zip(rows, wanted, strict=False):
+        assert row.split()[0] == title.split()[0], (row, title)
+    assert len(rows) == len(wanted) + 1  # and the report
+
+
+def test_the_tasks_of_the_role_are_the_steps_of_the_library_in_order() -> None:
+    settings = settings_from_dict({"host": "h", "companies": ["1"], "sessions_dir": "/s", "state_dir": "/v"})
+    tasks = yaml.safe_load((ROLE / "tasks" / "failover_steps.yml").read_text("utf-8"))
+    steps = [task["baileys.resilience.session_failover"]["step"] for task in tasks]
+    assert steps == [step.name for step in failover_steps(settings)]
+
+
+def test_every_command_on_the_page_is_one_that_the_command_line_takes(tmp_path: Path) -> None:
+    lines = re.findall(
+        r"^baileys-resilience ([a-z -]+?)(?: --.*)?(?:\s+#.*)?$", PAGES[0].read_text("utf-8"), re.MULTILINE
+    )
+    assert lines
+    for line in lines:
+        command = [sys.executable, "-m", "baileys_resilience.cli", "--config", tmp_path / "none.json", *line.split()]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        # 3: there is no configuration; 2 would be: no such command.
+        assert done.returncode == 3, (line, done.stderr)
+
+
+def test_every_message_on_the_page_is_one_that_can_be_met() -> None:
+    table = PAGES[0].read_text("utf-8").split("## What is refused")[1].split("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    quoted = chain.from_iterable(re.findall(r"`([^`]+)`", row.split("|")[1]) for row in rows)
+    sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "plugins" / "module_utils").rglob("*.py"))
+    parts = [part.strip() for text in quoted for part in text.split("...") if part.strip()]
+    assert parts
+    assert [part for part in parts if part not in sources] == []

@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Defaults, argument_specs and the library's settings of the role failover say the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from baileys_resilience.failover.settings import (
+    ApplicationSettings,
+    CodeSettings,
+    HealthSettings,
+    LoadCheckSettings,
+    Policy,
+    ServiceSettings,
+    settings_from_dict,
+)
+
+ROLE = Path(__file__).resolve().parents[3] / "roles" / "failover"
+
+
+def load(name: str) -> Any:
+    return yaml.safe_load((ROLE / name).read_text("utf-8"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, ansible_env: dict[str, str]) -> dict[str, Any]:
+    """What the role writes for the command, with nothing set but two hosts' companies."""
+    (tmp_path / "inventory.yml").write_text(
+        "all: {hosts: {wa1: {session_companies: ['1', '2']}, wa2: {session_companies: [3]}, db1: {}},"
+        f" vars: {{ansible_connection: local, ansible_become: false, ansible_python_interpreter: {sys.executable}}}}}\n"
+    )
+    env = {**ansible_env, "PWD": str(tmp_path)}
+    command = ["ansible-playbook", "-i", "inventory.yml", "-l", "wa1", "baileys.resilience.mirror",
+               "-e", f"failover_config_file={tmp_path}/failover.json", "-e", "failover_scheduler=cron",
+               "-e", f"failover_cron_dir={tmp_path}"]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    content: dict[str, Any] = json.loads((tmp_path / "failover.json").read_text("utf-8"))
+    return content
+
+
+def test_every_default_has_a_typed_and_described_option_with_the_same_default() -> None:
+    defaults, options = load("defaults/main.yml"), load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert list(options) == list(defaults)
+    for name, option in options.items():
+        assert {"type", "description"} <= set(option), name
+        assert option.get("default", defaults[name]) == defaults[name], name
+
+
+def test_every_variable_carries_the_name_of_the_role() -> None:
+    assert all(name.startswith("failover_") for name in load("defaults/main.yml"))
+    assert all(name.startswith("__failover_") for name in load("vars/main.yml"))
+
+
+def test_the_defaults_of_the_role_are_those_of_the_library(settings: dict[str, Any]) -> None:
+    made = settings_from_dict(settings)
+    assert made.application.service == ServiceSettings()
+    assert made.application.health == HealthSettings()
+    assert made.code == CodeSettings()
+    assert made.policy == Policy()
+    assert {each.name for each in fields(ApplicationSettings)} - set(settings["application"]) == {"files_health"}
+    assert set(settings["load_check"]) == {each.name for each in fields(LoadCheckSettings)}
+
+
+def test_companies_of_other_hosts_are_known_even_under_limit(settings: dict[str, Any]) -> None:
+    assert settings["host"] == "wa1"
+    assert settings["companies"] == ["1", "2"]
+    assert settings["other_hosts"] == {"wa2": [3], "db1": []}

@@ -1,0 +1,119 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manifest: what was written is read back, and anything cut off, changed or foreign counts as none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from baileys_resilience.errors import StoreError, VerificationFailed
+from baileys_resilience.sessions.manifest import CREDS_TYPE, Entry, Header, ManifestWriter, read_manifest
+from baileys_resilience.sessions.model import SourceInfo
+
+ENTRIES = [
+    Entry(CREDS_TYPE, "", "creds.json", "a" * 64, 1700, "2026-01-05T06:07:08Z"),
+    Entry("session", 'ä"\u2028\n[1]', "session-x.json", "b" * 64, 900, None),
+    Entry("pre-key", "1", "pre-key-1.json", "c" * 64, 164, "2026-01-05T06:07:08.25+00"),
+    Entry("pre-key", "2", "pre-key-2.json", "d" * 64, 164, None),
+]
+HEADER = Header(
+    "962301", SourceInfo("primary", "db:5432/wa", "2026-01-05T06:07:09Z", "0/1A", 3), "2026-01-05T06:07:10Z"
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "manifest.jsonl"
+    with path.open("wb") as stream:
+        writer = ManifestWriter(stream, HEADER)
+        for entry in ENTRIES:
+            writer.add(entry)
+        writer.finish()
+    return path
+
+
+def test_what_was_written_is_read_back(path: Path) -> None:
+    manifest = read_manifest(path)
+    assert manifest.header == HEADER
+    assert list(manifest.entries()) == ENTRIES
+    assert manifest.totals.counts == {"session": 1, "pre-key": 2}
+    assert manifest.totals.keys == 3
+    assert manifest.totals.bytes == 1700 + 900 + 164 + 164
+
+
+def test_entries_can_be_read_more_than_once(path: Path) -> None:
+    manifest = read_manifest(path)
+    assert list(manifest.entries()) == list(manifest.entries())
+
+
+def test_a_manifest_cut_off_at_any_byte_is_refused(path: Path) -> None:
+    whole = path.read_bytes()
+    for length in range(len(whole) - 1):  # without its last newline it is still whole
+        path.write_bytes(whole[:length])
+        with pytest.raises(VerificationFailed) as caught:
+            read_manifest(path)
+        assert "accept_without_manifest" in caught.value.hint
+
+
+def _replace(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    def change(content: bytes) -> bytes:
+        assert old in content
+        return content.replace(old, new, 1)
+
+    return change
+
+
+def _without_line(number: int) -> Callable[[bytes], bytes]:
+    def change(content: bytes) -> bytes:
+        lines = content.splitlines(keepends=True)
+        return b"".join(lines[:number] + lines[number + 1 :])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (_replace(b'"pre-key-1.json"', b'"pre-key-9.json"'), "changed after it was written"),
+        (_replace(b"962301", b"962302"), "changed after it was written"),
+        (_replace(b'"epoch": 3', b'"epoch": 4'), "changed after it was written"),
+        (_replace(b'"keys": 3', b'"keys": 4'), "changed after it was written"),
+        (_without_line(2), "changed after it was written"),
+        (_without_line(5), "cut off"),
+        (_without_line(0), "not a baileys-resilience/manifest"),
+        (_replace(b'"version": 1', b'"version": 2'), "of version 1"),
+        (_replace(b"baileys-resilience/manifest", b"somebody/else"), "not a baileys-resilience/manifest"),
+        (lambda content: content + b"5\n", "cannot be read"),
+        (lambda _content: b"", "not a baileys-resilience/manifest"),
+        (lambda _content: b"[1]\n", "not a baileys-resilience/manifest"),
+        (lambda _content: b"5\n", "not a baileys-resilience/manifest"),
+        (lambda _content: b"\xff\xfe\n", "cannot be read"),
+    ],
+)
+def test_a_changed_manifest_is_refused(path: Path, change: Callable[[bytes], bytes], cause: str) -> None:
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(VerificationFailed) as caught:
+        read_manifest(path)
+    assert cause in caught.value.cause
+
+
+def test_a_missing_manifest_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(VerificationFailed) as caught:
+        read_manifest(tmp_path / "none")
+    assert caught.value.cause == "there is no manifest"
+
+
+def test_a_manifest_that_is_a_directory_is_an_error_of_the_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        read_manifest(tmp_path)
+
+
+def test_each_line_is_json_for_other_tools(path: Path) -> None:
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert lines[0]["format"] == "baileys-resilience/manifest"
+    assert lines[-1]["end"] is True
+    assert len(lines) == len(ENTRIES) + 2
