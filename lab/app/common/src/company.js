@@ -2,6 +2,7 @@
 // One company's connection to WhatsApp.
 import makeWASocket, { Browsers, DisconnectReason } from "baileys";
 
+import { countLoaded } from "./loaded.js";
 import { baileysLogger, log } from "./log.js";
 
 const RECONNECT_MS = 500;
@@ -47,7 +48,7 @@ export class Company {
         this.auth = await this.store.load(this.id);
         this.connect();
       }
-      this.keysLoaded = await this.store.countKeys(this.id);
+      this.keysLoaded = await countLoaded(this.auth.keys, await this.store.keyNames(this.id));
     } catch (error) {
       if (!this.auth) this.connection = "close";
       this.failed(error);

@@ -6,6 +6,19 @@ import { join } from "node:path";
 import { useMultiFileAuthState } from "baileys";
 
 const PREFIX = "company_";
+/** Longer names first: `sender-key-memory-1` is no `sender-key`. */
+const TYPES = [
+  "app-state-sync-version",
+  "app-state-sync-key",
+  "sender-key-memory",
+  "identity-key",
+  "lid-mapping",
+  "device-list",
+  "sender-key",
+  "session",
+  "tctoken",
+  "pre-key",
+];
 
 export class FileStore {
   /** @param {string} home */
@@ -43,10 +56,16 @@ export class FileStore {
     return { creds: state.creds, keys: state.keys, saveCreds };
   }
 
-  /** @param {string} company */
-  async countKeys(company) {
-    const names = await readdir(this.folder(company));
-    return names.filter((name) => name.endsWith(".json") && name !== "creds.json").length;
+  /** Ids by type. What stands for `/` and `:` in a file's name stays so: Baileys replaces both in what it is asked for.
+   * @param {string} company */
+  async keyNames(company) {
+    /** @type {Map<string, string[]>} */
+    const names = new Map();
+    for (const file of await readdir(this.folder(company))) {
+      const type = TYPES.find((candidate) => file.startsWith(`${candidate}-`) && file.endsWith(".json"));
+      if (type) names.set(type, [...(names.get(type) ?? []), file.slice(type.length + 1, -".json".length)]);
+    }
+    return names;
   }
 
   async close() {}

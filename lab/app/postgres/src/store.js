@@ -11,6 +11,7 @@ const QUERY_MS = 5000;
 const POOL_SIZE = 10;
 
 const GET = "SELECT key_id, value FROM whatsapp_keys WHERE company_id = $1 AND key_type = $2 AND key_id = ANY($3)";
+const KEY_NAMES = "SELECT key_type, array_agg(key_id) AS ids FROM whatsapp_keys WHERE company_id = $1 GROUP BY key_type";
 const SET = `
   WITH gone AS (
     DELETE FROM whatsapp_keys k USING unnest($2::text[], $3::text[]) AS d (key_type, key_id)
@@ -107,12 +108,10 @@ export class PostgresStore {
     if (rowCount !== 1) throw new Error(`company ${company} has no row in whatsapp_auth any more`);
   }
 
-  /** @param {string} company */
-  async countKeys(company) {
-    const { rows } = await this.query("SELECT count(*)::int AS keys FROM whatsapp_keys WHERE company_id = $1", [
-      company,
-    ]);
-    return rows[0].keys;
+  /** Ids by type. @param {string} company */
+  async keyNames(company) {
+    const { rows } = await this.query(KEY_NAMES, [company]);
+    return new Map(rows.map((row) => [row.key_type, row.ids]));
   }
 
   async close() {
