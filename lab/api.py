@@ -105,10 +105,15 @@ class Lab(LabState):
         found: list[dict[str, Any]] = answer["messages"] if isinstance(answer, dict) else answer
         return found
 
+    def contact_jid(self, contact: str) -> str:
+        """The address of a contact, by its name."""
+        found: str = services.call_json(self.need_standin().control_url + "/contact", {"id": contact})["jid"]
+        return found
+
     def send(self, company: str, text: str, to: str = "contact-1") -> dict[str, Any]:
         """The company writes to a contact (or a jid with "@"), through the application; waits for the server's ack."""
         if "@" not in to:
-            to = services.call_json(self.need_standin().control_url + "/contact", {"id": to})["jid"]
+            to = self.contact_jid(to)
         answer: dict[str, Any] = services.call_json(
             f"http://127.0.0.1:{self.need_app().port}/send", {"company": company, "to": to, "text": text}, 30
         )

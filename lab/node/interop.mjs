@@ -2,9 +2,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // node interop.mjs --baileys 6|7 --dir DIR [--ws URL]: what the real library makes of an exported session folder.
 // Prints {"user", "loaded": {type: n}, "total", "missing": [file], "unknown": n}: every key is asked for. With --ws
-// it logs in first and adds "connection": "open"; then come lines {"message": {id, from, text}} until stdin closes.
+// it logs in first and adds "connection": "open"; then come lines {"message": {id, from, text}} until stdin closes. A
+// line {"to": jid, "text": ...} on stdin is sent, and answered by {"sent": id}.
 // Exit code 1: a key was not loaded, the folder is no paired session, or the login failed.
 import { readdirSync } from "node:fs";
+import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 
 import pino from "pino";
@@ -122,7 +124,11 @@ async function main() {
 async function stayConnected(library, { state, saveCreds }, report, url) {
   const sock = await login(library, state, saveCreds, url);
   print({ ...report, connection: "open" });
-  await new Promise((resolve) => process.stdin.resume().once("end", resolve));
+  for await (const line of createInterface({ input: process.stdin })) {
+    const { to, text } = JSON.parse(line);
+    const sent = await sock.sendMessage(to, { text });
+    print({ sent: sent.key.id });
+  }
   await sock.end(undefined);
   await saveCreds();
 }

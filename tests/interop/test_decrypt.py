@@ -62,6 +62,11 @@ class LoggedIn:
     def texts(self) -> set[str]:
         return {line["message"]["text"] for line in self.lines() if "message" in line}
 
+    def send(self, jid: str, text: str) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.write(json.dumps({"to": jid, "text": text}) + "\n")
+        self._child.stdin.flush()
+
 
 @contextlib.contextmanager
 def logged_in(lab: Lab, version: str, directory: Path, log: Path) -> Iterator[LoggedIn]:
@@ -91,6 +96,19 @@ def assert_talks(lab: Lab, session: LoggedIn, version: str, store: str) -> None:
     assert lab.message(company.id, f"{word}: group", group=company.group, sender=known) == "delivered"
     assert lab.message(company.id, f"{word}: first contact", sender=f"pn-new-{word}") == "delivered"
     processes.wait_until(lambda: texts <= session.texts(), "the messages are decrypted", 20)
+    for turn in (1, 2):
+        _turn_ratchet(lab, session, known, f"{word}: turn {turn}")
+
+
+def _turn_ratchet(lab: Lab, session: LoggedIn, contact: str, text: str) -> None:
+    """A message and its answer. After two turns nobody without the new keys can read on: a session that was put back
+    without them is one that fails.
+    """
+    assert lab.message(lab.companies[0].id, text, sender=contact) == "delivered"
+    session.send(lab.contact_jid(contact), f"{text}, answer")
+    processes.wait_until(
+        lambda: f"{text}, answer" in [each.get("text") for each in lab.inbox(contact)], "the answer is decrypted", 20
+    )
 
 
 @pytest.mark.parametrize("version", ["7", "6"])
