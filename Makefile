@@ -41,7 +41,7 @@ bench: setup ## what is fast, side by side with what a user would pick instead
 	@python -m bench $(BENCH_ARGS)
 
 ##@ Test
-.PHONY: test test-python test-node test-system test-system-quick
+.PHONY: test test-python test-node test-faults test-system test-system-quick
 test: setup ## every suite that needs no root, with the coverage of the library; the lab's Node tests first
 	@$(MAKE) --keep-going test-node test-python
 
@@ -52,6 +52,9 @@ test-python: setup
 
 test-node: node
 	@if compgen -G 'lab/node/test/*.test.mjs' >/dev/null; then cd lab/node && ../../scripts/npm test --silent; fi
+
+test-faults: setup ## both operations killed behind every line of their journals, each resumed and undone (a quarter of an hour)
+	@FAULTS=all pytest tests/faults/test_killed_runs.py $(PYTEST_ARGS)
 
 test-system: setup ## what needs root: Debian's PostgreSQL for TLS, systemd hosts under podman
 	@scripts/test-system $(PYTEST_ARGS)

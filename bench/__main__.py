@@ -11,10 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import cases, report
+from bench import cases, failover, report
 from lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
+PLAYBOOK_ROUNDS = 3  # half a minute each
 
 
 def main() -> int:
@@ -33,6 +34,7 @@ def main() -> int:
             measured = cases.run(lab, work / "files", arguments.rounds, quick=arguments.quick)
         finally:
             lab.down()
+        measured.extend(failover.run(work / "app", min(arguments.rounds, PLAYBOOK_ROUNDS)))
     finally:
         # A worker that was cut off may still be ending: what it writes meanwhile must not keep the rest from going.
         shutil.rmtree(work, ignore_errors=True)

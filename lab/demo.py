@@ -3,7 +3,8 @@
 """`make demo`: PostgreSQL dies under live sessions, and they run from files within seconds; then the way back.
 
 Everything is real but the WhatsApp server: PostgreSQL 18, Baileys, PM2, the playbooks. Exit code 0 means that every
-message in both directions was decrypted, every key was loaded by Baileys, and the files equal the rows in the end.
+message in both directions was decrypted, that Baileys loaded every key of the files before the switch, and that the
+application can use every row after the way back.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Demo:
         self.rows.append(row)
 
     def _compare(self) -> None:
-        """Key counts at the end: what the application loaded against the rows."""
+        """At the end: how many keys Baileys got whole when the application asked it for each, against the rows."""
         health = {each["company_id"]: each for each in self.lab.health()["companies"]}
         for company, rows in key_counts(self.lab).items():
             loaded = health[company]["keys_loaded"]
