@@ -10,8 +10,10 @@ docs/errors.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -62,8 +64,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _write(stream: Any, lines: Sequence[str]) -> None:
-    stream.write("".join(f"{line}\n" for line in lines))
-    stream.flush()
+    with contextlib.suppress(OSError):  # nobody reads any more; the exit code and the report still tell
+        stream.write("".join(f"{line}\n" for line in lines))
+        stream.flush()
 
 
 def _operation(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
@@ -84,6 +87,8 @@ def _operation(options: argparse.Namespace, settings: FailoverSettings, progress
     if options.action == "status":
         status = operation.status()
         return Answer(status, _status_lines(status))
+    # A connection to the host that breaks must not end what has stopped the application.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if options.action == "undo":
         return _outcome(operation.undo(options.reason))
     return _outcome(operation.run() if options.action == "run" else operation.resume())

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import Any, Protocol, TextIO
@@ -28,8 +29,7 @@ class Terminal:
 
     def note(self, message: str, **details: Any) -> None:
         extra = "  ".join(f"{name}={value}" for name, value in details.items())
-        self._stream.write(f"{message}  {extra}".rstrip() + "\n")
-        self._stream.flush()
+        _say(self._stream, f"{message}  {extra}".rstrip())
 
 
 class JsonLines:
@@ -37,5 +37,11 @@ class JsonLines:
         self._stream = stream
 
     def note(self, message: str, **details: Any) -> None:
-        self._stream.write(json.dumps({"event": message, **details}, default=str) + "\n")
-        self._stream.flush()
+        _say(self._stream, json.dumps({"event": message, **details}, default=str))
+
+
+def _say(stream: TextIO, line: str) -> None:
+    """A terminal that has gone away must not fail the step that it is told about."""
+    with contextlib.suppress(OSError, ValueError):
+        stream.write(line + "\n")
+        stream.flush()

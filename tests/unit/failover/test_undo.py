@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from baileys_resilience import files
-from baileys_resilience.errors import ApplicationError, Unavailable, UsageError
-from baileys_resilience.failover import failover_steps, operations
+from baileys_resilience.errors import ApplicationError, UsageError
+from baileys_resilience.failover import failover_steps
 from baileys_resilience.failover.common_steps import StopApplication, SwitchCode, VerifyConnection
 from baileys_resilience.failover.context import FailoverContext
 from baileys_resilience.failover.failback_steps import FailbackPreflight
 from baileys_resilience.failover.health import ApplicationHealth
-from baileys_resilience.failover.operations import Operation
 from baileys_resilience.failover.services import ServiceStatus
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
 from baileys_resilience.steps.engine import Notes, Result, Run, Step
@@ -163,27 +162,3 @@ def test_a_run_past_the_point_of_no_return_can_end_although_no_session_is_connec
 class _Silent:
     def ask(self, _companies: tuple[str, ...]) -> ApplicationHealth:
         return ApplicationHealth(False, problem="refused")
-
-
-@pytest.mark.parametrize("accepted", [False, True])
-def test_an_undo_that_cannot_ask_the_new_store_starts_the_application_again_unless_loss_is_accepted(
-    settings: FailoverSettings, monkeypatch: pytest.MonkeyPatch, accepted: bool
-) -> None:
-    """PostgreSQL died again behind the failback's start: whether a session wrote to it, nobody can say."""
-    settings = replace(settings, policy=replace(settings.policy, accept_data_loss=accepted))
-    operation, context = Operation(settings, "failback"), context_of(settings, "postgres")
-    run = Run(settings.state, "run", [Before()], context)
-    context.service.start({})
-
-    def dead(_context: FailoverContext) -> str:
-        raise Unavailable("refused", operation="connect", subject="db")
-
-    monkeypatch.setattr(operations, "session_moved_on", dead)
-    if accepted:
-        operation._refuse_if_moved_on(context, run)
-        assert not context.service.status().running
-        return
-    with pytest.raises(Unavailable) as caught:
-        operation._refuse_if_moved_on(context, run)
-    assert "failover_accept_data_loss" in caught.value.hint
-    assert context.service.flags == settings.application.postgres_env  # type: ignore[attr-defined]

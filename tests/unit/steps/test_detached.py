@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from baileys_resilience.errors import ApplicationError
+from baileys_resilience.errors import ApplicationError, ResilienceError
 from baileys_resilience.steps import detached
 from baileys_resilience.steps.detached import detach, follow
 from baileys_resilience.steps.engine import Run
@@ -39,6 +39,10 @@ def begun(state: Path, world: World, during: Callable[[World], None] | None = No
     return run
 
 
+def nobody(error: ResilienceError) -> None:
+    raise AssertionError(error)
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     limit = time.monotonic() + DEADLINE_SECONDS
     while not condition():
@@ -49,7 +53,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_steps_go_on_without_their_caller_and_each_is_shown(state: Path, world: World) -> None:
     run = begun(state, world, sleep_for(0.2))
     began = time.monotonic()
-    detach(run, NAMES)
+    detach(run, NAMES, nobody)
     assert time.monotonic() - began < 0.2
     shown = [follow(run.directory, name) for name in NAMES]
     assert [each.title for each in shown if each] == ["do the first", "do the second", "do the third"]
@@ -72,7 +76,7 @@ def test_a_failure_is_raised_once_where_its_step_is_shown_and_later_steps_are_no
         raise ApplicationError("no process appeared", operation="start service", subject="wa", hint="see its log")
 
     run = begun(state, world, fail)
-    detach(run, NAMES)
+    detach(run, NAMES, nobody)
     assert follow(run.directory, "first") is not None
     with pytest.raises(ApplicationError, match="no process appeared") as caught:
         follow(run.directory, "second")
@@ -83,7 +87,7 @@ def test_a_failure_is_raised_once_where_its_step_is_shown_and_later_steps_are_no
 
 def test_a_detached_process_that_is_killed_leaves_its_step_to_the_caller(state: Path, world: World) -> None:
     run = begun(state, world, _remember_and_hang)
-    detach(run, NAMES)
+    detach(run, NAMES, nobody)
     wait_for(lambda: (world / "pid").exists() and (world / "pid").read_text() != "")
     os.kill(int((world / "pid").read_text()), signal.SIGKILL)
     assert follow(run.directory, "second") is None
@@ -99,7 +103,28 @@ def _remember_and_hang(world: World) -> None:
 
 def test_what_was_done_long_ago_is_asked_again(state: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     run = begun(state, world)
-    detach(run, NAMES)
+    detach(run, NAMES, nobody)
     assert follow(run.directory, "third") is not None
     monkeypatch.setattr(detached, "_FRESH_SECONDS", 0.0)
     assert follow(run.directory, "third") is None
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_failure_is_given_up_by_its_process_only_when_nobody_asked_for_it(
+    state: Path, world: World, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    monkeypatch.setattr(detached, "PATIENCE_SECONDS", 5.0 if told else 0.1)
+
+    def fail(_world: World) -> None:
+        raise ApplicationError("no process appeared", operation="start service", subject="wa", hint="see its log")
+
+    def abandoned(error: ResilienceError) -> None:
+        (world / "abandoned").write_text(error.cause)
+
+    run = begun(state, world, fail)
+    detach(run, NAMES, abandoned)
+    if told:
+        with pytest.raises(ApplicationError):
+            follow(run.directory, "second")
+    detached.wait_for_end(run.directory)
+    assert (world / "abandoned").exists() is not told

@@ -11,17 +11,19 @@ import socket
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from ..errors import ApplicationError, ResilienceError, VerificationFailed
+from ..errors import ApplicationError, ResilienceError, StepFailed, VerificationFailed
 from ..sessions.record import FILES, StoreOfRecord, publish
 from ..steps.engine import Notes, Result, Step
 from .context import FailoverContext, companies_text
 from .envfile import EnvFile, changed_content, read_values, remembered, restored_content
 from .health import LOGGED_OUT, OPEN, ApplicationHealth, log_size
-from .processes import is_alive
+from .processes import is_alive, wait_for
+from .services import Service, wrong_flags
 
 _POLL_SECONDS = 0.05
+_SHUTDOWN_SECONDS = 30.0
 #: Baileys consumes a few pre-keys as soon as it is online; a larger gap means that keys were not loaded.
 _KEYS_LOADED_SHARE = 0.95
 
@@ -38,9 +40,10 @@ class StopApplication(Step[FailoverContext]):
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         before = context.result("preflight").get("service", {})
+        _refuse_if_it_ran_again(context)
         # From the moment it is told to stop it answers nobody; a resumed run has been down since the first time.
         stopped_at = context.result_or_empty("stop").get("stopped_at") or time.time()
-        notes.keep(was_running=before.get("running", True), stopped_at=stopped_at)
+        notes.keep(was_running=before.get("running", True), stopped_at=stopped_at, pids=before.get("pids", []))
         context.service.stop()
         return {"was_running": before.get("running", True), "pids": before.get("pids", []), "stopped_at": stopped_at}
 
@@ -58,8 +61,65 @@ class StopApplication(Step[FailoverContext]):
         """Back where its sessions live, as it was: running only if it ran before. A run that moved one more company
         finds the application on the new store, and leaves it there.
         """
-        if result.get("was_running", True):
-            context.service.start(context.flags(context.store_in_use()))
+        if not result.get("was_running", True):
+            return
+        if context.state().done(self.name):
+            # The old process has ended; one that runs now was started by somebody else, with flags of its own.
+            if context.service.status().running:
+                context.service.stop()
+        elif _runs_as_before(context, result.get("pids", [])):
+            return
+        context.service.start(context.flags(context.store_in_use()))
+
+
+def _refuse_if_it_ran_again(context: FailoverContext) -> None:
+    """Between a stop and a later resume a reboot may have started the application again, on the store that its flags
+    still name. What it wrote there since is in no copy of ours.
+    """
+    state = context.state()
+    if not state.done("stop") or "start" in state.started:
+        return
+    status = context.service.status()
+    if not status.running or _runs_on_target(context, status.pids):
+        return
+    raise StepFailed(
+        f"the application was started again after it was stopped, and ran on {context.origin_store} since",
+        operation="stop service",
+        subject=context.settings.application.service.name,
+        hint="this run's copies are older than its sessions: take the run back with undo, then begin a new one",
+    )
+
+
+def _runs_on_target(context: FailoverContext, pids: Sequence[int]) -> bool:
+    """By .env and by the process's own environment, which wins over it."""
+    flags = dict(context.flags(context.target))
+    in_file = read_values(EnvFile(context.settings.application.env_path).read(), list(flags))
+    return in_file == flags and not any(wrong_flags(pid, flags, strict=False) for pid in pids)
+
+
+def _runs_as_before(context: FailoverContext, pids: Sequence[int]) -> bool:
+    """A stop that had no effect at all: the old process serves its sessions as ever.
+
+    A process that was told to stop and still shuts down would be a second writer beside the one started now, so it is
+    waited for. Raises ApplicationError when it neither ends nor serves.
+    """
+    service, name = context.service, context.settings.application.service.name
+    if wait_for(lambda: not _still_there(service, pids), _SHUTDOWN_SECONDS):
+        return False
+    health = context.health(context.store_in_use())
+    if any(each.connection == OPEN for each in health.companies.values()):
+        return True
+    raise ApplicationError(
+        f"it was told to stop and still lives after {_SHUTDOWN_SECONDS:g} s"
+        + (f" (pid {', '.join(map(str, pids))})" if pids else ""),
+        operation="start service",
+        subject=name,
+        hint="end it by hand if it hangs, then: baileys-resilience failover undo",
+    )
+
+
+def _still_there(service: Service, pids: Sequence[int]) -> bool:
+    return any(is_alive(pid) for pid in pids) if pids else service.status().running
 
 
 class RecordStore(Step[FailoverContext]):
@@ -71,7 +131,9 @@ class RecordStore(Step[FailoverContext]):
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         companies = moved_companies(context)
-        before = {company: asdict(context.record.get(company)) for company in companies}
+        # Of the first attempt: a run that was cut off behind the move would note the new store as the old one.
+        earlier = context.result_or_empty(self.name).get("before")
+        before = earlier or {company: asdict(context.record.get(company)) for company in companies}
         notes.keep(before=before)
         places = (
             {company: str(context.home.directory(company)) for company in companies} if context.target == FILES else {}

@@ -100,6 +100,10 @@ class ChooseSource(Step[FailoverContext]):
         _check_space(context, reports)
         return {"sources": [report.as_dict() for report in reports], "chosen": chosen}
 
+    def holds(self, context: FailoverContext, result: Result) -> bool:
+        # A run that was cut off before the stop may be resumed hours later: what was fresh then is not fresh now.
+        return "stop" in context.state().started
+
 
 def _check_space(context: FailoverContext, reports: List[SourceReport]) -> None:
     keys = max((sum(offer.keys for offer in report.offers.values()) for report in reports), default=0)
@@ -137,8 +141,11 @@ class Stage(Step[FailoverContext]):
 
     def holds(self, context: FailoverContext, result: Result) -> bool:
         home = context.staging_home()
-        after = context.state().done("export")
-        return after or all(home.manifest(company).exists() for company in result["sessions"])
+        started = context.state().started
+        # The first of several swaps has moved its copy away, and the export knows how to go on from there.
+        if "export" in started:
+            return True
+        return "stop" in started and all(home.manifest(company).exists() for company in result["sessions"])
 
     def undo(self, context: FailoverContext, result: Result) -> None:
         discard_staging(context)

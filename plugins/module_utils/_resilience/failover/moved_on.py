@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..errors import SessionDataError, VerificationFailed
 from ..sessions.directory_source import DirectorySource
+from ..sessions.manifest import MANIFEST_FILE, read_manifest
 from ..sessions.postgres_store import open_snapshot
 from ..sessions.record import FILES
 from ..sessions.verify import compare, inspect_company, verify_directory
@@ -29,6 +32,12 @@ def session_moved_on(context: FailoverContext) -> str:
     return ""
 
 
+def _has_new_files(place: Path) -> bool:
+    """A new chat is a new file, which leaves all that the manifest knows as it was."""
+    known = {entry.file for entry in read_manifest(place / MANIFEST_FILE).entries()}
+    return any(path.name not in known for path in place.glob("*.json"))
+
+
 def _differs(context: FailoverContext, company: str) -> bool:
     place = context.home.directory(company)
     if context.target == FILES:
@@ -38,7 +47,7 @@ def _differs(context: FailoverContext, company: str) -> bool:
             verify_directory(place)
         except VerificationFailed:
             return True
-        return False
+        return _has_new_files(place)
     with open_snapshot(context.settings.database, context.settings.tables) as snapshot:
         return bool(
             compare(

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ..clock import utc_now
-from ..errors import DatabaseError, ResilienceError, StepFailed, UsageError
+from ..errors import Busy, ResilienceError, StepFailed, UsageError
 from ..files import write_durably, write_json
 from ..notify import Notification, notifiers_for, notify_all
 from ..progress import Progress
 from ..sessions.record import FILES, POSTGRES
-from ..steps.detached import detach, follow
+from ..steps.detached import detach, follow, wait_for_end
 from ..steps.engine import Run, Step
+from ..steps.journal import RunState
 from ..steps.lease import HostLease
 from .context import FailoverContext
 from .failback_steps import failback_steps
@@ -104,7 +105,8 @@ class Operation:
         run = self._run(run_id or self._open_run())
         if detached and name == DOWN_FROM and not run.state.done(name):
             names = self.step_names
-            detach(run, names[names.index(DOWN_FROM) : names.index(DOWN_TO) + 1])
+            downtime = names[names.index(DOWN_FROM) : names.index(DOWN_TO) + 1]
+            detach(run, downtime, lambda error: self._undo_abandoned(error, run))
         shown = follow(run.directory, name) if detached else None
         result = shown.result if shown else run.execute(name)
         title = next(step.title for step in self._steps() if step.name == name)
@@ -125,8 +127,20 @@ class Operation:
         return self._complete(run)
 
     def _complete(self, run: Run[FailoverContext]) -> Outcome:
+        # A process that a lost controller left at work is quicker than we, and two would be in each other's way.
+        wait_for_end(run.directory)
+        ended = run.state.outcome
+        if ended is not None:
+            raise StepFailed(
+                f"this run has ended meanwhile: {ended}",
+                operation=self.operation,
+                subject=run.id,
+                hint=f"read {run.directory}/report.md; then begin a new run if it is needed",
+            )
         try:
             run.run_all()
+        except Busy:
+            raise  # somebody else executes this run: an undo would stop the application under their hands
         except ResilienceError as exc:
             if not run.state.no_return:
                 self._undo_after(exc, run)
@@ -144,37 +158,58 @@ class Operation:
                 hint="repair that, then: baileys-resilience failover resume (or undo)",
             ) from error
 
+    def _undo_abandoned(self, error: ResilienceError, run: Run[FailoverContext]) -> None:
+        """What a living controller would do after a failed step, done on the host because none came back."""
+        if run.state.no_return:
+            return
+        try:
+            self.undo(f"{error.cause} (nobody came back for this failure)", run.id)
+        except ResilienceError as exc:
+            run.journal.append("undo_failed", error=exc.as_dict())
+
     def undo(self, reason: str, run_id: str = "") -> Outcome:
-        """Take an open run back. Refused past the point of no return, also when the journal did not live to see it."""
+        """Take an open run back. Refused past the point of no return, also when the journal did not live to see it.
+
+        Again after it was undone: says so, and changes nothing.
+        """
+        undone_before = None if run_id or self._lease.current() else self._undone_before()
+        if undone_before:
+            return undone_before
         run = self._run(run_id or self._open_run())
         context = self._context(run.id)
-        state = run.state
-        if "start" in state.started and not state.no_return and not state.undoing:
-            self._refuse_if_moved_on(context, run)
-        undone = run.undo(reason)
+        undone = run.undo(reason, lambda state: self._refuse_if_moved_on(context, run, state))
         discard_staging(context)
         report = self._write_report(run, "undone", reason)
-        return Outcome(
-            self.operation,
-            run.id,
-            True,
-            f"undone: {', '.join(undone)}",
-            {"undone": undone},
-            report,
-            as_markdown(report),
-        )
+        return self._undone(run.id, undone, report, changed=True)
 
-    def _refuse_if_moved_on(self, context: FailoverContext, run: Run[FailoverContext]) -> None:
+    def _undone_before(self) -> Optional[Outcome]:
+        """The newest run, when it was one of this operation and was taken back."""
+        runs = sorted((self.settings.state / "runs").glob("*"))
+        state = self._run(runs[-1].name).state if runs else None
+        if not state or state.outcome != "undone" or state.header["operation"] != self.operation:
+            return None
+        report = _read_json(runs[-1] / "report.json")
+        return self._undone(runs[-1].name, list(reversed(state.started)), report, changed=False)
+
+    def _undone(self, run_id: str, undone: List[str], report: Dict[str, Any], *, changed: bool) -> Outcome:
+        message = f"undone{'' if changed else ' already'}: {', '.join(undone)}"
+        markdown = as_markdown(report) if report else ""
+        return Outcome(self.operation, run_id, changed, message, {"undone": undone}, report or None, markdown)
+
+    def _refuse_if_moved_on(self, context: FailoverContext, run: Run[FailoverContext], state: RunState) -> None:
+        """Only an application with the new flags can have gone on in the new store, started by us or by a reboot."""
+        if not {"switch_env", "start"} & set(state.started):
+            return
         context.service.stop()
         try:
             evidence = session_moved_on(context)
-        except DatabaseError as exc:
+        except ResilienceError as exc:
             if self.settings.policy.accept_data_loss:
                 return
             context.service.start(context.flags(context.target))
             exc.hint = (
-                "nobody can say whether a session has gone on there. Complete the run with resume when the database is"
-                " back; to take it back all the same, set failover_accept_data_loss to true"
+                "nobody can say whether a session has gone on there. Complete the run with resume when that is"
+                " mended; to take it back all the same, set failover_accept_data_loss to true"
             )
             raise
         if evidence:

@@ -287,16 +287,17 @@ def check_flags(pids: Sequence[int], flags: Mapping[str, str], *, strict: bool =
     """
     for pid in pids:
         # Between fork and exec a new process still shows its parent's environment.
-        if not wait_for(lambda pid=pid: not _wrong_flags(pid, flags, strict), _EXEC_SECONDS):  # type: ignore[misc]
+        if not wait_for(lambda pid=pid: not wrong_flags(pid, flags, strict), _EXEC_SECONDS):  # type: ignore[misc]
             raise ApplicationError(
-                f"the started process holds other values for {', '.join(_wrong_flags(pid, flags, strict))}",
+                f"the started process holds other values for {', '.join(wrong_flags(pid, flags, strict))}",
                 operation="start service",
                 subject=f"pid {pid}",
                 hint="remove these variables from the unit or ecosystem file, so that .env decides",
             )
 
 
-def _wrong_flags(pid: int, flags: Mapping[str, str], strict: bool) -> List[str]:
+def wrong_flags(pid: int, flags: Mapping[str, str], strict: bool) -> List[str]:
+    """Names of flags that the process holds with another value; with ``strict`` also those that it does not hold."""
     actual = environment_of(pid)
     wrong = [name for name, value in flags.items() if name in actual and actual[name] != value]
     return wrong or [name for name in flags if strict and actual and name not in actual]

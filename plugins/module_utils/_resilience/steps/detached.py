@@ -6,7 +6,8 @@
 A playbook gives each step a task, and a task costs half a second of its own. Between the stop and the start of an
 application that would be most of the downtime; and a controller whose network fails there would leave the application
 stopped. So the process that runs the first of these steps leaves a child behind that runs the others at once. Each
-later call waits for its step in the journal; where the child died, it runs the step itself.
+later call waits for its step in the journal; where the child died, it runs the step itself. A failure is told to the
+call that shows its step; when nobody comes for it, the child takes the run back by itself.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Optional, Sequence, TypeVar
+from typing import Any, Callable, Mapping, Optional, Sequence, TypeVar
 
 from ..clock import age_seconds
-from ..errors import ResilienceError, StepFailed, registry
+from ..errors import Busy, ResilienceError, StepFailed, registry
 from ..files import FILE_MODE, write_json
 from .engine import Run
 from .journal import Journal, RunState
@@ -28,6 +29,8 @@ from .journal import Journal, RunState
 C = TypeVar("C")
 _POLL_SECONDS = 0.02
 _FRESH_SECONDS = 60.0
+#: a caller that still lives needs this long at most from task to task until it asks for the step that failed
+PATIENCE_SECONDS = 15.0
 _LOCK, _FAILURE = "detached.lock", "detached.json"
 
 
@@ -40,8 +43,14 @@ class Shown:
     result: Mapping[str, Any]
 
 
-def detach(run: Run[C], names: Sequence[str]) -> None:
-    """Let a process of its own run the steps ``names``. Its lock is held before this returns."""
+Abandoned = Callable[[ResilienceError], None]
+
+
+def detach(run: Run[C], names: Sequence[str], abandoned: Abandoned) -> None:
+    """Let a process of its own run the steps ``names``. Its lock is held before this returns.
+
+    ``abandoned`` is called there with what a step met when nobody has come for it within :data:`PATIENCE_SECONDS`.
+    """
     lock = os.open(run.directory / _LOCK, os.O_RDWR | os.O_CREAT, FILE_MODE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -50,7 +59,7 @@ def detach(run: Run[C], names: Sequence[str]) -> None:
         if child == 0:
             try:
                 _become_independent()
-                _execute(run, names)
+                _execute(run, names, abandoned)
             finally:
                 os._exit(0)  # whatever happened: the caller's stack must not be unwound a second time here
         os.waitpid(child, 0)
@@ -69,13 +78,31 @@ def _become_independent() -> None:
         os.dup2(nothing, descriptor)
 
 
-def _execute(run: Run[C], names: Sequence[str]) -> None:
+def _execute(run: Run[C], names: Sequence[str], abandoned: Abandoned) -> None:
     for name in names:
         try:
             run.execute(name)
         except ResilienceError as exc:
             write_json(run.directory / _FAILURE, {"step": name, "error": exc.as_dict()})
+            if not isinstance(exc, Busy) and not _told(run.directory):
+                abandoned(exc)
             return
+
+
+def _told(directory: Path) -> bool:
+    """Whether a caller has taken the failure over, and with it the run."""
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while (directory / _FAILURE).exists():
+        if time.monotonic() >= limit:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
+
+
+def wait_for_end(directory: Path) -> None:
+    """Until no process goes on by itself in the run of ``directory``: its steps have time budgets, so it ends."""
+    while _is_held(directory / _LOCK):
+        time.sleep(_POLL_SECONDS)
 
 
 def follow(directory: Path, name: str) -> Optional[Shown]:
@@ -92,8 +119,8 @@ def follow(directory: Path, name: str) -> Optional[Shown]:
             shown = _shown(RunState(journal.events()), name)
             if shown is not None:
                 return shown
+        _raise_failure(directory, name)
         if not alive:
-            _raise_failure(directory, name)
             break
         time.sleep(_POLL_SECONDS)
     return None

@@ -12,10 +12,10 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any, Generic, Iterator, List, Mapping, Optional, Sequence, TypeVar
+from typing import Any, Callable, Generic, Iterator, List, Mapping, Optional, Sequence, TypeVar
 
 from ..clock import now_iso
-from ..errors import DeadlineExceeded, ResilienceError, StepFailed, UsageError
+from ..errors import Busy, DeadlineExceeded, ResilienceError, StepFailed, UsageError
 from ..files import make_private_directory, write_json
 from ..progress import Progress, Silent
 from .journal import FORMAT, VERSION, Journal, RunState
@@ -130,15 +130,19 @@ class Run(Generic[C]):
         for step in self._steps:
             self.execute(step.name)
 
-    def _open_state(self, name: str) -> RunState:
+    def _begun_state(self, name: str) -> RunState:
         state = self.state
         if not state.events or state.outcome is not None:
             raise UsageError(
-                "this run has ended" if state.events else "there is no such run",
+                f"this run has ended: {state.outcome}" if state.events else "there is no such run",
                 operation="run step",
                 subject=f"{name} of {self.id}",
                 hint="begin a new run",
             )
+        return state
+
+    def _open_state(self, name: str) -> RunState:
+        state = self._begun_state(name)
         if state.undoing:
             raise UsageError(
                 "this run is being undone",
@@ -156,6 +160,11 @@ class Run(Generic[C]):
             with time_budget(step.budget_seconds, step.name):
                 result = step.apply(self._context, Notes(self.journal, step.name))
                 step.verify(self._context, result)
+        except Busy as exc:
+            # Of something that the step needs. A Busy that leaves the engine means one thing only: another process
+            # executes this run, and must not be disturbed.
+            self.journal.append("step_failed", step=step.name, error=exc.as_dict())
+            raise StepFailed(exc.cause, operation=exc.operation, subject=exc.subject, hint=exc.hint) from exc
         except ResilienceError as exc:
             self.journal.append("step_failed", step=step.name, error=exc.as_dict())
             raise
@@ -171,13 +180,14 @@ class Run(Generic[C]):
         self.journal.append("step_done", step=step.name, result=dict(result), seconds=seconds)
         return result
 
-    def undo(self, reason: str) -> List[str]:
-        """Take back every step that was started, last first; returns their names. The caller has made sure that it
-        may.
+    def undo(self, reason: str, permit: Callable[[RunState], None] = lambda _state: None) -> List[str]:
+        """Take back every step that was started, last first; returns their names.
+
+        ``permit`` is asked first, while nobody else can execute a step, and raises when the undo would do harm.
         """
         with self.lease.executing("undo"):
             self.journal.repair()
-            state = self.state
+            state = self._begun_state("undo")
             if state.no_return:
                 raise StepFailed(
                     f"a session has logged in from the new store at {state.no_return}",
@@ -186,6 +196,7 @@ class Run(Generic[C]):
                     hint="its ratchets live there now: complete the run with resume, or move back with failback",
                 )
             if not state.undoing:
+                permit(state)
                 self.journal.append("undo_started", reason=reason)
             for name in reversed(state.started):
                 if name not in state.undone:

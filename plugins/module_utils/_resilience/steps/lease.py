@@ -19,6 +19,7 @@ from typing import Iterator, Optional
 from ..clock import age_seconds
 from ..errors import Busy
 from ..files import FILE_MODE, fsync_directory, make_private_directory, write_json
+from .journal import Journal, RunState
 
 _PATIENCE_SECONDS = 1.0
 _POLL_SECONDS = 0.01
@@ -43,7 +44,19 @@ class HostLease:
         self._last = state_dir / "last.json"
 
     def current(self) -> Optional[Lease]:
-        return _read(self._active)
+        try:
+            return _read(self._active)
+        except ValueError:
+            return self._of_open_journal()
+
+    def _of_open_journal(self) -> Lease:
+        """The lease of the newest run that never ended, for a lease file that cannot be read any more."""
+        for directory in sorted((self._dir / "runs").glob("*"), reverse=True):
+            state = RunState(Journal(directory / "journal.jsonl").events())
+            if state.events and state.outcome is None:
+                header = state.header
+                return Lease(directory.name, header["operation"], header["operator"], header["at"])
+        return Lease("unknown", "unreadable run", "unknown", "1970-01-01T00:00:00.000000Z")
 
     def check_free(self, operation: str) -> None:
         """Raise Busy with who runs what since when, if anybody does."""
@@ -53,7 +66,7 @@ class HostLease:
     def take(self, lease: Lease, *, cooldown_seconds: float) -> None:
         """Take the host for a new run. Raises Busy with the holder, or with the time to wait."""
         make_private_directory(self._dir)
-        last = _read(self._last)
+        last = self._ended()
         if last and last.operation == lease.operation and age_seconds(last.since) < cooldown_seconds:
             wait = cooldown_seconds - age_seconds(last.since)
             raise Busy(
@@ -62,10 +75,9 @@ class HostLease:
                 subject=last.run,
                 hint=f"wait {wait:.0f} s, or set failover_cooldown to 0 when you know why you run it again",
             )
-        content = json.dumps(asdict(lease)).encode()
         temporary = self._dir / f".active.{os.getpid()}"
-        temporary.write_bytes(content)
-        os.chmod(temporary, FILE_MODE)
+        # Durable before it has its name: what a power loss left empty would say that no run is open.
+        write_json(temporary, asdict(lease))
         try:
             os.link(temporary, self._active)  # fails when it exists, on every file system and at every moment
         except FileExistsError as exc:
@@ -73,6 +85,12 @@ class HostLease:
         finally:
             temporary.unlink()
         fsync_directory(self._dir)
+
+    def _ended(self) -> Optional[Lease]:
+        try:
+            return _read(self._last)
+        except ValueError:
+            return None  # it only counts for the cooldown
 
     def _busy(self, operation: str) -> Busy:
         holder = self.current()
@@ -120,9 +138,10 @@ def _lock(descriptor: int) -> bool:
 
 
 def _read(path: Path) -> Optional[Lease]:
+    """None where there is none; ValueError for one that cannot be read."""
     try:
         return Lease(**json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
-        return Lease("unknown", "unreadable run", "unknown", "1970-01-01T00:00:00.000000Z")
+    except TypeError as exc:
+        raise ValueError(str(exc)) from exc
