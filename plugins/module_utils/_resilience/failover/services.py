@@ -300,7 +300,9 @@ def wrong_flags(pid: int, flags: Mapping[str, str], strict: bool) -> List[str]:
     """Names of flags that the process holds with another value; with ``strict`` also those that it does not hold."""
     actual = environment_of(pid)
     wrong = [name for name, value in flags.items() if name in actual and actual[name] != value]
-    return wrong or [name for name in flags if strict and actual and name not in actual]
+    # Right behind its exec a process shows no environment at all, which says nothing yet.
+    told = bool(actual) or os.access(f"/proc/{pid}/environ", os.R_OK)
+    return wrong or [name for name in flags if strict and told and name not in actual]
 
 
 def _wait_for_end(pids: Sequence[int], name: str) -> None:

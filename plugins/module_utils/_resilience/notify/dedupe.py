@@ -24,7 +24,8 @@ from .model import Delivery, Notification, Notifier
 
 FORMAT = "baileys-resilience/notified"
 VERSION = 1
-_LOCK_SECONDS = 0.5
+# Whoever holds it syncs a file, which took more than half a second on a busy disk.
+_LOCK_SECONDS = 5.0
 _POLL_SECONDS = 0.01
 
 
