@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import List
 
 from .. import files
 from ..errors import DatabaseError, NoSpace, StepFailed, VerificationFailed
@@ -299,11 +299,3 @@ def failover_steps(settings: FailoverSettings) -> List[Step[FailoverContext]]:
         StartApplication(),
         VerifyConnection(deadline),
     ]
-
-
-def summary_of_sources(result: Mapping[str, Any]) -> Dict[str, str]:
-    """One clause a source, for the report."""
-    found = {}
-    for report in result.get("sources", []):
-        found[report["kind"]] = f"{report['age_seconds']:.0f} s old" if report["answers"] else report["problem"]
-    return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Collection, Match
+from typing import Any, Collection, Mapping, Match
 
 # In this order: git commits and SHA256 are left alone though they hold runs of digits; a JID is hashed whole; then
 # numbers written the international way; then bare runs. No phone number has fewer than 9 digits with its country, and
@@ -35,6 +35,19 @@ def redact(text: str, keep: Collection[str] = ()) -> str:
         return "#" + hashlib.sha256(found.encode()).hexdigest()[:10]
 
     return _NAMES.sub(replacement, text)
+
+
+def redacted(value: Any, keep: Collection[str] = ()) -> Any:
+    """A copy of ``value`` in which every text is redacted, at any depth. Names in mappings stay as they are: they are
+    our own, or company ids.
+    """
+    if isinstance(value, str):
+        return redact(value, keep)
+    if isinstance(value, Mapping):
+        return {name: redacted(each, keep) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redacted(each, keep) for each in value]
+    return value
 
 
 def without_secrets(text: str, *secrets: str) -> str:
