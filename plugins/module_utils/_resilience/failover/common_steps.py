@@ -51,7 +51,7 @@ class StopApplication(Step[FailoverContext]):
                 f"pid {alive[0]} still lives",
                 operation="stop service",
                 subject=context.settings.application.service.name,
-                hint="end it by hand, then resume: two writers would destroy the session",
+                hint="end it by hand: two writers would destroy the session",
             )
 
     def undo(self, context: FailoverContext, result: Result) -> None:
@@ -142,7 +142,7 @@ class SwitchCode(Step[FailoverContext]):
                 "the application's directory does not lead to the code meant",
                 operation="switch code",
                 subject=context.settings.application.dir,
-                hint="look at it with ls -l, then resume or undo",
+                hint="look at it with ls -l",
             )
 
     def undo(self, context: FailoverContext, result: Result) -> None:
@@ -182,7 +182,7 @@ class SwitchEnv(Step[FailoverContext]):
                 "the flags are not as written",
                 operation="switch .env",
                 subject=str(context.settings.application.env_path),
-                hint="another program rewrites the file: stop it, then resume",
+                hint="another program rewrites the file: stop it",
             )
 
     def undo(self, context: FailoverContext, result: Result) -> None:
@@ -275,7 +275,7 @@ class VerifyConnection(Step[FailoverContext]):
                 f"no session connected within {self.deadline_seconds:g} s (company {first}: {failed[first]})",
                 operation="verify connection",
                 subject=context.settings.application.service.name,
-                hint="see the application's log; the run can still be undone",
+                hint="see the application's log",
             )
         return {
             "connected": connected,

@@ -273,7 +273,7 @@ class Verify(Step[FailoverContext]):
                 first_error(proof["failed"]),
                 operation="verify files",
                 subject=context.settings.sessions_dir,
-                hint="Baileys does not load what was written; the run is undone",
+                hint="Baileys does not load what was written: see the plan for other sources",
             )
         return {
             "companies": sorted(staged.sessions),

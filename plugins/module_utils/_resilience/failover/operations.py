@@ -9,22 +9,35 @@ from __future__ import annotations
 
 import getpass
 import itertools
-import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from ..clock import utc_now
 from ..errors import DatabaseError, ResilienceError, StepFailed, UsageError
-from ..files import write_durably, write_json
-from ..notify import Notification, notifiers_for, notify_all
+from ..files import write_json
 from ..progress import Progress
 from ..sessions.record import FILES, POSTGRES
 from ..steps.detached import detach, follow
 from ..steps.engine import Run, Step
 from ..steps.lease import HostLease
 from .context import FailoverContext
+from .ending import (
+    DONE,
+    NOT_TAKEN_BACK,
+    OPEN,
+    PARTIAL,
+    TAKEN_BACK,
+    UNDONE,
+    Report,
+    end,
+    first_reason,
+    is_anothers,
+    not_connected,
+    read_json,
+    say_left_open,
+    say_taken_back,
+)
 from .failback_steps import failback_steps
 from .failover_steps import failover_steps, preflight
 from .moved_on import session_moved_on
@@ -49,9 +62,21 @@ class Outcome:
     report: Optional[Dict[str, Any]] = None
     markdown: str = ""
 
+    @property
+    def error(self) -> Optional[ResilienceError]:
+        """What a caller has to fail with, although the run ended and its results stand: a company is not connected."""
+        if self.report is None or self.report["outcome"] != PARTIAL:
+            return None
+        return StepFailed(
+            not_connected(self.report, failed_companies(self.report)),
+            operation=self.operation,
+            subject=self.run,
+            hint="see the report for the reason of each; the others are well and stay",
+        )
+
 
 class Operation:
-    """One failover or failback on this host."""
+    """One failover or failback on this host. ``ended`` is what became of a run whose step raised: undone or open."""
 
     def __init__(self, settings: FailoverSettings, operation: str, *, progress: Optional[Progress] = None) -> None:
         if operation not in _TARGETS:
@@ -62,6 +87,7 @@ class Operation:
         self.operation = operation
         self._progress = progress
         self._lease = HostLease(settings.state)
+        self.ended: Optional[Outcome] = None
 
     @property
     def step_names(self) -> List[str]:
@@ -127,42 +153,59 @@ class Operation:
     def _complete(self, run: Run[FailoverContext]) -> Outcome:
         try:
             run.run_all()
+            return self.finish(run.id)
         except ResilienceError as exc:
-            if not run.state.no_return:
-                self._undo_after(exc, run)
+            if not is_anothers(exc, run) and run.state.outcome is None:
+                self._end_badly(exc, run)
             raise
-        return self.finish(run.id)
 
-    def _undo_after(self, error: ResilienceError, run: Run[FailoverContext]) -> None:
+    def _end_badly(self, error: ResilienceError, run: Run[FailoverContext]) -> None:
+        """Undo what may be undone, and let the error say what became of the run."""
+        state = run.state
+        if state.no_return:
+            self._leave_open(run, str(error))
+            say_left_open(error, state)
+            return
         try:
-            self.undo(str(error), run.id)
+            self.ended = self.undo(str(error), run.id)
         except ResilienceError as second:
             raise StepFailed(
-                f"{error.cause}; and the undo stopped at: {second.cause}",
+                f"{error.cause}. {NOT_TAKEN_BACK}: {second.cause}",
                 operation=self.operation,
                 subject=run.id,
-                hint="repair that, then: baileys-resilience failover resume (or undo)",
+                hint=second.hint or f"repair that, then: baileys-resilience {self.operation} undo",
             ) from error
+        say_taken_back(error)
 
     def undo(self, reason: str, run_id: str = "") -> Outcome:
         """Take an open run back. Refused past the point of no return, also when the journal did not live to see it."""
         run = self._run(run_id or self._open_run())
-        context = self._context(run.id)
-        state = run.state
+        reason = first_reason(run.state, reason)
+        try:
+            undone = self._take_back(run, reason)
+        except ResilienceError as exc:
+            if not is_anothers(exc, run) and run.state.outcome is None:
+                self._leave_open(run, f"{reason}. {NOT_TAKEN_BACK}: {exc.cause}")
+            raise
+        report = end(self._context(run.id), run, UNDONE, reason)
+        message = f"{TAKEN_BACK} (undone: {', '.join(undone) or 'nothing was begun'})"
+        return self._outcome(run, message, report, {"undone": undone})
+
+    def _take_back(self, run: Run[FailoverContext], reason: str) -> List[str]:
+        context, state = self._context(run.id), run.state
         if "start" in state.started and not state.no_return and not state.undoing:
             self._refuse_if_moved_on(context, run)
         undone = run.undo(reason)
         discard_staging(context)
-        report = self._write_report(run, "undone", reason)
-        return Outcome(
-            self.operation,
-            run.id,
-            True,
-            f"undone: {', '.join(undone)}",
-            {"undone": undone},
-            report,
-            as_markdown(report),
-        )
+        return undone
+
+    def _leave_open(self, run: Run[FailoverContext], error: str) -> None:
+        report = end(self._context(run.id), run, OPEN, error)
+        self.ended = self._outcome(run, headline(report), report, {})
+
+    def _outcome(self, run: Run[FailoverContext], message: str, report: Report, result: Dict[str, Any]) -> Outcome:
+        told = {"notified": report["notified"], **result}
+        return Outcome(self.operation, run.id, True, message, told, report, as_markdown(report))
 
     def _refuse_if_moved_on(self, context: FailoverContext, run: Run[FailoverContext]) -> None:
         context.service.stop()
@@ -196,16 +239,13 @@ class Operation:
             raise UsageError(
                 f"the step {waiting[0]} is not done", operation="report", subject=run.id, hint="run the steps in order"
             )
-        report = self._write_report(run, "done", "")
-        if failed_companies(report):
-            report = self._write_report(run, "partial", "")
+        context = self._context(run.id)
+        draft = make_report(context, read_json(run.directory / "plan.json"), state, DONE)
         write_json(self.settings.state / f"timings-{_TARGETS[self.operation]}.json", state.seconds())
-        deliveries = self._notify(report)
-        discard_staging(self._context(run.id))
+        report = end(context, run, PARTIAL if failed_companies(draft) else DONE)
+        discard_staging(context)
         run.finish(report["outcome"])
-        return Outcome(
-            self.operation, run.id, True, headline(report), {"notified": deliveries}, report, as_markdown(report)
-        )
+        return self._outcome(run, headline(report), report, {})
 
     def check(self) -> List[str]:
         """Why a failover would not work now: the preflight and the plan, with nothing changed. Empty when it would."""
@@ -286,29 +326,3 @@ class Operation:
 
     def _operator(self) -> str:
         return self.settings.policy.operator or os.environ.get("SUDO_USER") or getpass.getuser()
-
-    def _write_report(self, run: Run[FailoverContext], outcome: str, error: str) -> Dict[str, Any]:
-        plan = _read_json(run.directory / "plan.json")
-        report = make_report(self._context(run.id), plan, run.state, outcome, error)
-        write_json(run.directory / "report.json", report)
-        write_durably(run.directory / "report.md", as_markdown(report).encode("utf-8"))
-        return report
-
-    def _notify(self, report: Mapping[str, Any]) -> List[Dict[str, Any]]:
-        """One Sentry event and one Telegram message. What is not delivered is in the report; it never fails a
-        failover.
-        """
-        notifiers = notifiers_for(self.settings.notify, self.settings.state)
-        level = "warning" if report["outcome"] == "done" else "error"
-        tags = {"host": self.settings.host, "operation": self.operation, "outcome": str(report["outcome"])}
-        fingerprint = f"{self.operation}-{report['run']}"
-        note = Notification(headline(report), as_markdown(report), level, tags, fingerprint, self.settings.companies)
-        return [vars(delivery) for delivery in notify_all(notifiers, note)]
-
-
-def _read_json(path: Path) -> Dict[str, Any]:
-    try:
-        content: Dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return content
-    except (OSError, ValueError):
-        return {}

@@ -42,6 +42,7 @@ def make_report(
         "host": context.settings.host,
         "outcome": outcome,
         "error": error,
+        "attempts": sum(event["event"] == "step_started" for event in state.events),
         "started_at": header.get("at", ""),
         "finished_at": now_iso(),
         "duration_seconds": _duration(header.get("at", "")),
@@ -56,6 +57,7 @@ def make_report(
         ],
         "undone": state.undone,
         "degraded": [*plan.get("degraded", []), *connection.get("degraded", [])],
+        "notified": [],
     }
     return {**report, **redacted({name: report[name] for name in _SAID_BY_OTHERS}, context.settings.companies)}
 
@@ -143,7 +145,7 @@ def headline(report: Mapping[str, Any]) -> str:
         "done": "done",
         "partial": "done in part",
         "undone": "undone, everything is as before",
-        "open": "not finished",
+        "open": "not finished, complete it with resume",
     }
     down = f", down {report['downtime_seconds']} s" if report["downtime_seconds"] is not None else ""
     lost = max(report["data_loss"].values(), default=0.0)
@@ -177,6 +179,9 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         )
         lines += ["", said]
     lines += [f"- degraded: {each}" for each in report["degraded"]]
+    lines += [
+        f"- degraded: {each['service']} was not told: {each['detail']}" for each in report["notified"] if not each["ok"]
+    ]
     return "\n".join(lines) + "\n"
 
 
