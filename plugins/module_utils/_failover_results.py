@@ -32,6 +32,12 @@ def names_hidden(companies: Sequence[str]) -> Iterator[None]:
         raise
 
 
+def leaving(results: Dict[str, Any], companies: Sequence[str]) -> Dict[str, Any]:
+    """The results as they may leave the host. The report is made for that already, and a hash must not be hashed."""
+    made = {name: results[name] for name in ("report", "markdown") if name in results}
+    return {**redacted({name: each for name, each in results.items() if name not in made}, companies), **made}
+
+
 def hide_names(error: ResilienceError, companies: Sequence[str]) -> None:
     error.cause, error.hint, error.subject = redacted((error.cause, error.hint, error.subject), companies)
 

@@ -161,9 +161,6 @@ report:
   returned: when a run ended, also on failure
   type: dict
   contains:
-    run:
-      description: Id of the run.
-      type: str
     outcome:
       description:
         - V(done); V(partial) when a company that was connected before is not connected; V(undone) when everything was
@@ -173,9 +170,6 @@ report:
     error:
       description: Why it was undone or left open. Empty where it was not.
       type: str
-    duration_seconds:
-      description: Seconds from its begin to its end.
-      type: float
     downtime_seconds:
       description: Seconds from the stop of the application until the sessions were connected.
       type: float
@@ -186,9 +180,6 @@ report:
         store:
           description: Where it lives now, V(postgres) or V(files).
           type: str
-        epoch:
-          description: How often its store has changed.
-          type: int
         keys:
           description: Number of its Signal keys in the new store.
           type: int
@@ -264,6 +255,7 @@ from ansible_collections.baileys.resilience.plugins.module_utils._failover_optio
 from ansible_collections.baileys.resilience.plugins.module_utils._failover_results import (
     LOOKING,
     hide_names,
+    leaving,
     moves,
     names_hidden,
     outcome_results,
@@ -334,8 +326,8 @@ def main() -> None:
         if module._diff:
             results["diff"] = {"prepared": moves(before, results["stores"])}
         if error is None:
-            module.exit_json(**redacted(results, settings.companies))
-        end_as_failed(module, error, redacted(results, settings.companies))
+            module.exit_json(**leaving(results, settings.companies))
+        end_as_failed(module, error, leaving(results, settings.companies))
 
 
 def results_of(

@@ -11,7 +11,7 @@ import socket
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from ..errors import ApplicationError, ResilienceError, VerificationFailed
 from ..sessions.record import FILES, StoreOfRecord, publish
@@ -22,8 +22,11 @@ from .health import LOGGED_OUT, OPEN, ApplicationHealth, log_size
 from .processes import is_alive
 
 _POLL_SECONDS = 0.05
-#: Baileys consumes a few pre-keys as soon as it is online; a larger gap means that keys were not loaded.
-_KEYS_LOADED_SHARE = 0.95
+#: What Baileys may have used up before it is asked: a pre-key goes with the first message of a contact, which brings a
+#: session with it, so the number falls only where a known device renews its session. Never more than a twentieth: to a
+#: small session ten keys are much.
+_KEYS_USED_UP = 10
+_KEYS_USED_UP_SHARE = 0.05
 
 
 class StopApplication(Step[FailoverContext]):
@@ -253,7 +256,7 @@ class VerifyConnection(Step[FailoverContext]):
         before = context.result("preflight").get("health", {}).get(company, {})
         if now.connection == OPEN and now.store in (None, context.target):
             expected = context.result_or_empty("verify").get("keys", {}).get(company)
-            if now.keys is not None and expected and now.keys < expected * _KEYS_LOADED_SHARE:
+            if now.keys is not None and expected and expected - now.keys > _may_be_used_up(expected):
                 return "waiting", f"it loaded {now.keys} of {expected} keys"
             return OPEN, ""
         if before.get("connection") == LOGGED_OUT or now.connection == LOGGED_OUT == before.get("connection"):
@@ -282,8 +285,27 @@ class VerifyConnection(Step[FailoverContext]):
             "failed": failed,
             "excused": {company: why for company, (verdict, why) in verdicts.items() if verdict == "excused"},
             "keys_loaded": {company: health.company(company).keys for company in connected},
+            "degraded": _degraded(context, health, connected),
             "downtime_seconds": round(time.time() - context.result("stop")["stopped_at"], 3),
         }
+
+
+def _may_be_used_up(keys: int) -> float:
+    return min(_KEYS_USED_UP, keys * _KEYS_USED_UP_SHARE)
+
+
+def _degraded(context: FailoverContext, health: ApplicationHealth, connected: Sequence[str]) -> List[str]:
+    """PM2 and systemd tell the process, whose environment was looked into at the start. Where nobody tells, only the
+    application can say which store it uses; a log says it by a pattern of its own (see settings).
+    """
+    asked = context.settings.application.health_on(context.target).kind != "log"
+    silent = [company for company in connected if health.company(company).store is None]
+    if context.result_or_empty("start").get("pids") or not asked or not silent:
+        return []
+    return [
+        f"nobody can tell which store the process uses (company {companies_text(silent)}): the service manager names no"
+        " process, and the application's health no store"
+    ]
 
 
 def moved_companies(context: FailoverContext) -> List[str]:

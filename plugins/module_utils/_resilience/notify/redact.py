@@ -9,11 +9,11 @@ import hashlib
 import re
 from typing import Any, Collection, Mapping, Match
 
-# In this order: git commits and SHA256 are left alone though they hold runs of digits; a JID is hashed whole; then
-# numbers written the international way; then bare runs. No phone number has fewer than 9 digits with its country, and
-# 8 digits are a date.
+# In this order: ids of Sentry, git commits and SHA256 are left alone though they hold runs of digits; a JID is hashed
+# whole; then numbers written the international way; then bare runs. No phone number has fewer than 9 digits with its
+# country, and 8 digits are a date.
 _NAMES = re.compile(
-    r"(?P<hash>\b(?:[0-9a-f]{40}|[0-9a-f]{64})\b)"
+    r"(?P<hash>\b(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})\b)"
     r"|(?P<jid>\d{7,}(?:[-_.:]\d+)*@(?:s\.whatsapp\.net|c\.us|g\.us|lid|hosted(?:\.lid)?|newsletter|broadcast)\b)"
     r"|(?P<written>\+\d{1,3}(?:[ ()./-]{1,2}\d{1,6}){2,})"
     r"|(?P<run>\d{9,})",
