@@ -68,7 +68,7 @@ def play(
 ) -> Played:
     """Run `ansible-playbook baileys.resilience.<name>` in the lab's folder; reports go to `<lab>/reports`."""
     command = ["ansible-playbook", "-i", str(state.path / "inventory.yml"), f"baileys.resilience.{name}", *arguments]
-    before = set(report_files(state))
+    before = _written(state)
     began = time.monotonic()
     lines: list[str] = []
     child = subprocess.Popen(
@@ -94,9 +94,14 @@ def play(
         if child.poll() is None:
             child.kill()
             child.wait()
-    fresh = [path for path in report_files(state) if path not in before]
+    # A run that was left open and is resumed has one report, written anew.
+    fresh = [path for path, when in _written(state).items() if before.get(path) != when]
     reports = [json.loads(path.read_text("utf-8")) for path in fresh]
     return Played(code, time.monotonic() - began, "".join(lines), reports)
+
+
+def _written(state: LabState) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in report_files(state)}
 
 
 def report_files(state: LabState) -> list[Path]:

@@ -111,6 +111,8 @@ options:
           log_pattern:
             description:
               - The text that tells that a company is connected.
+              - With the service manager V(argv), which names no process, this text has to differ between the two
+                stores, or nobody can tell which one the application uses.
             type: str
             default: company {company_id} connection open
           deadline_seconds:
@@ -145,6 +147,8 @@ options:
           log_pattern:
             description:
               - The text that tells that a company is connected.
+              - With the service manager V(argv), which names no process, this text has to differ between the two
+                stores, or nobody can tell which one the application uses.
             type: str
             default: company {company_id} connection open
           deadline_seconds:

@@ -16,7 +16,9 @@ description:
   - Steps are journalled in O(state_dir). A step that is done and still holds is passed over, so a run that was cut off
     is completed by running the same steps again, or by O(step=resume).
   - Until the first session has logged in from the new store, an error can be undone with O(step=undo); O(step=run)
-    and O(step=resume) do so by themselves. After that nothing is undone.
+    and O(step=resume) do so by themselves, and the error says so. After that nothing is undone.
+  - A run that ends fails this module when a company that was connected before is not connected after it, when it was
+    undone because of an error, and when it had to be left open. The results and the report are returned all the same.
   - The role P(baileys.resilience.failover#role) calls this module once per step.
 author:
   - baileys.resilience contributors (@baileys-resilience)
@@ -155,12 +157,77 @@ sentences:
   type: list
   elements: str
 report:
-  description: The report of a run that has ended. Holds no secrets.
-  returned: when a run ended
+  description: The report of a run that has ended. Holds no secrets, and no JID or phone number.
+  returned: when a run ended, also on failure
   type: dict
+  contains:
+    outcome:
+      description:
+        - V(done); V(partial) when a company that was connected before is not connected; V(undone) when everything was
+          taken back; V(open) when the run is not finished and cannot be taken back, so that O(step=resume) has to
+          complete it.
+      type: str
+    error:
+      description: Why it was undone or left open. Empty where it was not.
+      type: str
+    downtime_seconds:
+      description: Seconds from the stop of the application until the sessions were connected.
+      type: float
+    companies:
+      description: Each company of the host, by id.
+      type: dict
+      contains:
+        store:
+          description: Where it lives now, V(postgres) or V(files).
+          type: str
+        keys:
+          description: Number of its Signal keys in the new store.
+          type: int
+        counts:
+          description: The same by type of key.
+          type: dict
+        source:
+          description: What a failover took it from, V(primary), V(replica) or V(mirror). Null in a failback.
+          type: str
+        snapshot_at:
+          description: When the data that were taken were read from the database (UTC).
+          type: str
+        age_seconds:
+          description: Seconds between these data and the stop of the application. What was written in between is lost.
+          type: float
+        lsn:
+          description: Position in the WAL of these data. Null where the source has none.
+          type: str
+        manifest_sha256:
+          description: SHA256 of the manifest beside the files.
+          type: str
+        imported:
+          description: What a failback wrote into PostgreSQL. Null in a failover.
+          type: dict
+        connected:
+          description: Whether the session is connected from the new store.
+          type: bool
+        problem:
+          description: Why not. Empty where it is.
+          type: str
+    sources:
+      description: Each source with whether it answered and the age of its data.
+      type: list
+      elements: dict
+    data_loss:
+      description: Seconds, by company, for data older than O(max_source_age), which O(accept_data_loss) allowed.
+      type: dict
+    degraded:
+      description: What worked less well than it should.
+      type: list
+      elements: str
+    notified:
+      description: What came of the message to each service, with C(service), C(ok) and C(detail).
+      type: list
+      elements: dict
 markdown:
   description: The same as a text.
-  returned: when a run ended
+  returned: when a run ended, also on failure
   type: str
 stores:
   description: Where each company lives now.
@@ -177,17 +244,30 @@ error:
   type: dict
 """
 
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, NoReturn, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.baileys.resilience.plugins.module_utils._ansible import errors_reported
+from ansible_collections.baileys.resilience.plugins.module_utils._ansible import errors_reported, fail
 from ansible_collections.baileys.resilience.plugins.module_utils._failover_options import (
     failover_settings,
     failover_spec,
 )
+from ansible_collections.baileys.resilience.plugins.module_utils._failover_results import (
+    LOOKING,
+    hide_names,
+    leaving,
+    moves,
+    names_hidden,
+    outcome_results,
+    plan_results,
+    preview_results,
+    status_results,
+    stores_of,
+)
+from ansible_collections.baileys.resilience.plugins.module_utils._resilience.errors import ResilienceError
 from ansible_collections.baileys.resilience.plugins.module_utils._resilience.failover.settings import FailoverSettings
 from ansible_collections.baileys.resilience.plugins.module_utils._resilience.failover.shown import shown_step
-from ansible_collections.baileys.resilience.plugins.module_utils._resilience.sessions.record import StoreRecord
+from ansible_collections.baileys.resilience.plugins.module_utils._resilience.notify.redact import redacted
 
 if TYPE_CHECKING:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.failover.operations import (
@@ -210,9 +290,6 @@ STEPS = [
     "verify_connection",
     "archive_files",
 ]
-#: these only look; what they write is the journal
-LOOKING = ["preflight", "choose_source", "verify", "verify_connection"]
-TARGETS = {"failover": "files", "failback": "postgres"}
 
 
 def main() -> None:
@@ -230,12 +307,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     step = module.params["step"]
-    with errors_reported(module):
+    with errors_reported(module), names_hidden(module.params["companies"] or ()):
         settings = failover_settings(module.params)
         before = stores_of(settings)
         if step in STEPS and not module.check_mode:
             show_if_done(module, settings)
         operation = operation_of(settings, module.params)
+        error: Optional[ResilienceError] = None
         if step == "plan" or (module.check_mode and step in ("begin", "run")):
             results = plan_results(operation, changed=step != "plan")
         elif step == "status":
@@ -243,11 +321,31 @@ def main() -> None:
         elif module.check_mode:
             results = preview_results(operation, settings, step)
         else:
-            results = outcome_results(do(operation, settings, module.params), step)
+            results, error = results_of(operation, settings, module.params)
         results.update(operation=operation.operation, step=step, stores=stores_of(settings))
         if module._diff:
             results["diff"] = {"prepared": moves(before, results["stores"])}
-        module.exit_json(**results)
+        if error is None:
+            module.exit_json(**leaving(results, settings.companies))
+        end_as_failed(module, error, leaving(results, settings.companies))
+
+
+def results_of(
+    operation: Operation, settings: FailoverSettings, params: Dict[str, Any]
+) -> Tuple[Dict[str, Any], Optional[ResilienceError]]:
+    """The results, and the error to fail with: a run that ended has a report, whether it went well or not."""
+    try:
+        outcome = do(operation, settings, params)
+    except ResilienceError as error:
+        if operation.ended is None:
+            raise
+        return outcome_results(operation.ended, params["step"]), error
+    return outcome_results(outcome, params["step"]), outcome.error
+
+
+def end_as_failed(module: AnsibleModule, error: ResilienceError, results: Dict[str, Any]) -> NoReturn:
+    hide_names(error, module.params["companies"])
+    fail(module, error, **{name: value for name, value in results.items() if name != "msg"})
 
 
 def show_if_done(module: AnsibleModule, settings: FailoverSettings) -> None:
@@ -260,7 +358,7 @@ def show_if_done(module: AnsibleModule, settings: FailoverSettings) -> None:
             changed=step not in LOOKING,
             msg=shown.title,
             run=run,
-            result=dict(shown.result),
+            result=redacted(shown.result, settings.companies),
             nothing_to_do=False,
             operation=operation,
             step=step,
@@ -288,88 +386,6 @@ def do(operation: Operation, settings: FailoverSettings, params: Dict[str, Any])
         return operation.undo(params["reason"])
     named = {"begin": operation.begin, "report": operation.finish, "run": operation.run, "resume": operation.resume}
     return named[step]() if step in named else operation.step(step, detached=True)
-
-
-def outcome_results(outcome: Outcome, step: str) -> Dict[str, Any]:
-    results: Dict[str, Any] = {
-        "changed": outcome.changed and step not in LOOKING,
-        "msg": outcome.message,
-        "run": outcome.run,
-        "result": {name: value for name, value in outcome.result.items() if name != "plan"},
-        "nothing_to_do": step in ("begin", "run") and not outcome.changed,
-    }
-    if "plan" in outcome.result:
-        results["plan"] = outcome.result["plan"]
-        results["sentences"] = outcome.message.splitlines()
-    if outcome.report is not None:
-        results["report"] = outcome.report
-        results["markdown"] = outcome.markdown
-    return results
-
-
-def plan_results(operation: Operation, *, changed: bool) -> Dict[str, Any]:
-    plan = operation.plan()
-    sentences = plan.sentences()
-    return {
-        "changed": changed and bool(plan.moving),
-        "msg": sentences[0],
-        "run": "",
-        "result": {},
-        "nothing_to_do": not plan.moving,
-        "plan": plan.as_dict(),
-        "sentences": sentences,
-    }
-
-
-def status_results(operation: Operation) -> Dict[str, Any]:
-    status = operation.status()
-    open_run: Optional[Dict[str, Any]] = status["open_run"]
-    message = "no run is open"
-    if open_run:
-        message = "{operation} {run} by {operator} is open since {since}".format(**open_run)
-    return {
-        "changed": False,
-        "msg": message,
-        "run": open_run["run"] if open_run else "",
-        "result": {},
-        "nothing_to_do": not to_move(operation),
-        "open_run": open_run,
-    }
-
-
-def preview_results(operation: Operation, settings: FailoverSettings, step: str) -> Dict[str, Any]:
-    """Check mode of a step. The steps ahead of it were not run, so it can only say whether there is anything to do."""
-    if step == "prepare":
-        would = settings.code.source != "none"
-    elif step in ("resume", "undo"):
-        would = operation.status()["open_run"] is not None
-    else:
-        would = bool(to_move(operation))
-    return {
-        "changed": would and step not in LOOKING,
-        "msg": f"would run the step {step}" if would else "nothing to do",
-        "run": "",
-        "result": {},
-        "nothing_to_do": not would,
-    }
-
-
-def to_move(operation: Operation) -> List[str]:
-    target = TARGETS[operation.operation]
-    return [company for company, entry in stores_of(operation.settings).items() if entry["store"] != target]
-
-
-def stores_of(settings: FailoverSettings) -> Dict[str, Dict[str, Any]]:
-    record = StoreRecord(settings.state)
-    return {company: dict(vars(record.get(company))) for company in settings.companies}
-
-
-def moves(before: Dict[str, Dict[str, Any]], after: Dict[str, Dict[str, Any]]) -> str:
-    lines: List[str] = []
-    for company, entry in sorted(after.items()):
-        if before[company]["store"] != entry["store"]:
-            lines.append(f"company {company}: {before[company]['store']} -> {entry['store']}\n")
-    return "".join(lines)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def test_an_undo_again_says_that_it_is_done_and_changes_nothing(
     events = host.journal()
     again = host.operation().undo("by a test")
     assert (first.changed, again.changed) == (True, False)
-    assert again.message == first.message.replace("undone:", "undone already:")
+    assert again.message == first.message.replace("undone:", "undone before:")
     assert again.run == first.run
     assert host.journal() == events
 

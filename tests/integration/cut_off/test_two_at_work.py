@@ -81,9 +81,10 @@ def test_a_failure_for_which_nobody_comes_back_is_taken_back_on_the_host(
     assert (host.store, host.recorded) == ("postgres", {"postgres"})
     # A controller that was merely slow asks for its step and then for the undo.
     late = host.operation().undo("by a slow controller")
-    assert (late.changed, late.message.split(":")[0]) == (False, "undone already")
+    assert late.changed is False
+    assert "undone before" in late.message
     assert late.report is not None
-    assert "nobody came back" in late.report["error"]
+    assert "no session connected" in late.report["error"]
 
 
 def test_a_failure_that_the_next_task_asks_for_is_left_to_it(host: SmallHost, monkeypatch: pytest.MonkeyPatch) -> None:

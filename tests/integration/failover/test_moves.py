@@ -61,7 +61,8 @@ def test_an_application_that_never_connects_on_files_is_taken_back_whole(host: H
     finally:
         index.write_bytes(working)
     assert "no session connected within 2 s" in caught.value.cause
-    assert "see the application's log" in caught.value.hint
+    assert caught.value.cause.endswith("Everything was taken back, the sessions run as before")
+    assert caught.value.hint == "see the application's log; then run again"
     assert host.store() == "postgres"
     assert host.pid() != pid
     assert host.env_file.read_bytes() == env
@@ -163,6 +164,10 @@ def test_a_mirror_that_is_too_old_is_taken_once_the_loss_is_accepted(host: Host)
     assert moved.report is not None
     assert moved.report["companies"][host.company]["source"] == "mirror"
     assert [each["kind"] for each in moved.report["sources"] if each["answers"]] == ["mirror"]
+    age = moved.report["companies"][host.company]["age_seconds"]
+    assert moved.report["data_loss"] == {host.company: age}
+    assert 0 < age < 60
+    assert f"DATA LOSS, accepted: company {host.company} goes on from data that were {age:.0f} s old" in moved.markdown
     assert host.store() == "files"
     host.assert_alive("from the mirror")
     host.failback()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,67 @@ def test_examples_of_failover_run_and_then_check_apply_check_apply(
     results = run(ansible, back, password)
     assert [each["changed"] for each in results] == [True, True, False, False]
     assert lab.message("962302", "after the failback") == "delivered"
+
+
+JID = "4917612345678:7@s.whatsapp.net"
+
+
+def settings_of(lab: Lab, **options: Any) -> dict[str, Any]:
+    password = Unsafe(lab.need_postgres().password)
+    given = {"host": "app1", "companies": ["962301", "962302"], "login_password": password, "confirm": "app1"}
+    return {**failover_values(lab), **given, **options}
+
+
+def test_a_run_that_is_taken_back_fails_with_that_sentence_and_its_report_and_names_nobody(
+    ansible: Ansible, application_lab: Lab
+) -> None:
+    """What the application calls its last error is in the error, the report and the step's result."""
+    lab = application_lab
+    companies = [{"company_id": each, "connection": "close", "last_error": f"no key of {JID}"} for each in ("962301",)]
+    health = {"kind": "command", "command": ["echo", json.dumps({"companies": companies})], "deadline_seconds": 0.5}
+    application = {**failover_values(lab)["application"], "health": health}
+    module = f"{PREFIX}session_failover"
+    prepare = {"name": "prepare", module: settings_of(lab, step="prepare")}
+    run_it = {"name": "run", module: settings_of(lab, step="run", application=application)}
+    ansible.play([prepare])
+    index = Path(f"{lab.need_app().dir}-files", "src", "index.js")
+    working = index.read_bytes()
+    index.write_bytes(b"setInterval(() => {}, 1000);\n")
+    failed = ansible.play([run_it]).results[0]
+    index.write_bytes(working)
+    assert failed["failed"]
+    assert "no session connected within 0.5 s (company 962301: no key of #" in failed["msg"]
+    assert "Everything was taken back, the sessions run as before. HINT: see the application's log" in failed["msg"]
+    assert failed["report"]["outcome"] == "undone"
+    assert failed["markdown"].startswith("# failover on app1 undone, everything is as before")
+    told = {name: value for name, value in failed.items() if name != "invocation"}
+    assert JID.partition(":")[0] not in json.dumps(told)
+    assert {each["store"] for each in lab.wait_open()["companies"]} == {"postgres"}
+
+
+def test_a_run_that_is_done_in_part_fails_and_returns_its_results(ansible: Ansible, application_lab: Lab) -> None:
+    lab = application_lab
+    module = f"{PREFIX}session_failover"
+    run_it = {"name": "run", module: settings_of(lab, step="run", mirror_dir=None)}
+    lab.break_("creds-corrupt", company="962302")
+    failed = ansible.play([run_it]).results[0]
+    lab.heal()
+    assert failed["failed"]
+    assert "not connected: 962302. HINT: see the report for the reason of each" in failed["msg"]
+    assert (failed["error"]["exit_code"], failed["changed"]) == (11, True)
+    assert failed["report"]["outcome"] == "partial"
+    moved = failed["report"]["companies"]["962301"]
+    assert sum(moved["counts"].values()) == moved["keys"] > 1000
+    assert (moved["source"], moved["age_seconds"], len(moved["manifest_sha256"])) == ("primary", 0.0, 64)
+    assert moved["lsn"]
+    assert {name: entry["store"] for name, entry in failed["stores"].items()} == {
+        "962301": "files",
+        "962302": "postgres",
+    }
+    back = ansible.play([{"name": "back", module: settings_of(lab, step="run", operation="failback")}]).results[0]
+    assert back["report"]["outcome"] == "done"
+    assert sum(back["report"]["companies"]["962301"]["counts"].values()) == moved["keys"]
+    assert lab.message("962302", "after it was healed") == "delivered"
 
 
 def test_a_failover_that_is_not_confirmed_or_not_described_changes_nothing(

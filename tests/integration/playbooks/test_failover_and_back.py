@@ -7,12 +7,15 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ansible_runner
 import pytest
 
+from baileys_resilience.failover.configuration import load_settings
+from baileys_resilience.failover.operations import Operation
 from lab import Lab, playbooks
 from lab.inventory import HOST
 from tests.integration.playbooks.conftest import Play, extra
@@ -61,6 +64,20 @@ def all_messages_arrive(lab: Lab, text: str) -> None:
     for company in lab.companies:
         assert lab.message(company.id, text) == "delivered"
         assert lab.message(company.id, f"{text} in the group", group=company.group) == "delivered"
+
+
+def last_error(played: playbooks.Played) -> str:
+    return " ".join(played.output.rpartition("fatal: ")[2].split())
+
+
+def told(lab: Lab, run: str) -> list[tuple[str, str]]:
+    """(outcome that Sentry was told, first line that Telegram was told) of one run, one each an end."""
+    receivers = lab.need_receivers()
+    sentry = [json.loads(line) for line in Path(receivers.sentry_log).read_text("utf-8").splitlines()]
+    telegram = [json.loads(line) for line in Path(receivers.telegram_log).read_text("utf-8").splitlines()]
+    events = [each["payload"]["tags"]["outcome"] for each in sentry if run in str(each.get("payload"))]
+    messages = [each["text"].splitlines()[0] for each in telegram if run in each.get("text", "")]
+    return list(zip(events, messages, strict=True))
 
 
 def test_check_mode_prints_the_plan_and_changes_nothing(live: Lab, play: Play) -> None:
@@ -141,9 +158,11 @@ def test_code_that_does_not_start_is_taken_back_and_the_old_code_runs_again(live
     finally:
         entry.write_text(good, "utf-8")
     assert played.returncode != 0
-    said = " ".join(played.output.split())
-    assert "Everything was taken back" in said
-    assert played.reports[-1]["outcome"] == "undone"
+    assert last_error(played).count("Everything was taken back, the sessions run as before") == 1
+    report = played.reports[-1]
+    assert report["outcome"] == "undone"
+    ((outcome, message),) = told(live, report["run"])
+    assert (outcome, "undone, everything is as before" in message) == ("undone", True)
     assert stores(live) == {"postgres"}
     assert Path(live.need_app().env_file).read_bytes() == env_before
     assert not Path(live.need_app().dir).is_symlink()
@@ -156,7 +175,7 @@ def test_one_company_without_a_whole_source_fails_the_run_and_leaves_the_others_
     played = play("emergency_failover", *extra(failover_mirror_dir=""))
     live.heal()
     assert played.returncode != 0
-    assert f"not connected: {bad}. HINT" in " ".join(played.output.split())
+    assert last_error(played).count(f"not connected: {bad}. HINT: see the report") == 1
     report = played.reports[-1]
     assert report["outcome"] == "partial"
     assert {name for name, entry in report["companies"].items() if entry["connected"]} == {good}
@@ -177,10 +196,33 @@ def test_past_the_point_of_no_return_the_run_is_completed_by_resume(live: Lab, p
     assert "It was not taken back" in said
     assert "failover_open_run=resume" in said
     assert stores(live) == {"files"}
+    left = played.reports[-1]
+    assert (left["outcome"], [each["ok"] for each in left["notified"]]) == ("open", [True, True])
     resumed = play("emergency_failover", *extra(failover_open_run="resume"))
     assert resumed.returncode == 0, resumed.output
     assert resumed.reports[-1]["outcome"] == "done"
+    assert [outcome for outcome, _message in told(live, left["run"])] == ["open", "done"]
     all_messages_arrive(live, "after the resume")
+
+
+def test_a_resume_that_takes_everything_back_says_so_once(live: Lab, play: Play) -> None:
+    """It was cut off before the stop; meanwhile somebody broke the code that runs from files."""
+    settings = load_settings(live.path / "failover.json")
+    given = replace(settings.policy, confirm="all", cooldown_seconds=0, operator="cut off")
+    run = Operation(replace(settings, policy=given), "failover").begin().run
+    entry = Path(f"{live.need_app().dir}-files") / "src" / "index.js"
+    good = entry.read_text("utf-8")
+    entry.write_text("process.exit(1);\n", "utf-8")
+    try:
+        played = play("emergency_failover", *extra(failover_health_deadline=3, failover_open_run="resume"))
+    finally:
+        entry.write_text(good, "utf-8")
+    assert played.returncode != 0
+    assert last_error(played).count("Everything was taken back, the sessions run as before") == 1
+    assert "It was not taken back" not in last_error(played)
+    assert (played.reports[-1]["run"], played.reports[-1]["outcome"]) == (run, "undone")
+    assert [outcome for outcome, _message in told(live, run)] == ["undone"]
+    assert stores(live) == {"postgres"}
 
 
 def test_awx_gets_the_report_as_an_artifact(live: Lab, play: Play, tmp_path: Path) -> None:

@@ -13,12 +13,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from baileys_resilience.failover.context import FailoverContext
+from baileys_resilience.failover.failback_steps import failback_steps
 from baileys_resilience.failover.failover_steps import failover_steps
 from baileys_resilience.failover.settings import settings_from_dict
+from baileys_resilience.steps.engine import Step
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "docs" / "failover.md", ROOT / "docs" / "awx.md", ROOT / "roles" / "failover" / "README.md"]
 ROLE = ROOT / "roles" / "failover"
+SETTINGS = settings_from_dict({"host": "h", "companies": ["1"], "sessions_dir": "/s", "state_dir": "/v"})
 
 
 @pytest.fixture(params=PAGES, ids=lambda path: path.stem)
@@ -41,20 +45,22 @@ def test_every_variable_that_a_page_names_is_one_of_the_role(page: str) -> None:
 
 
 def test_the_steps_on_the_page_are_the_steps_that_run() -> None:
-    settings = settings_from_dict({"host": "h", "companies": ["1"], "sessions_dir": "/s", "state_dir": "/v"})
     text = PAGES[0].read_text("utf-8")
     rows = re.findall(r"^\| ([a-z][^|]*?)(?: \(.*\))? \| (?:runs|is down|starts) \|$", text, re.MULTILINE)
-    wanted = [step.title for step in failover_steps(settings)]
-    for row, title in zip(rows, wanted, strict=False):
-        assert row.split()[0] == title.split()[0], (row, title)
-    assert len(rows) == len(wanted) + 1  # and the report
+    assert rows == [*(step.title for step in failover_steps(SETTINGS)), "report and notify"]
 
 
-def test_the_tasks_of_the_role_are_the_steps_of_the_library_in_order() -> None:
-    settings = settings_from_dict({"host": "h", "companies": ["1"], "sessions_dir": "/s", "state_dir": "/v"})
-    tasks = yaml.safe_load((ROLE / "tasks" / "failover_steps.yml").read_text("utf-8"))
-    steps = [task["baileys.resilience.session_failover"]["step"] for task in tasks]
-    assert steps == [step.name for step in failover_steps(settings)]
+@pytest.mark.parametrize(
+    ("file", "steps"),
+    [("failover_steps.yml", failover_steps(SETTINGS)), ("failback_steps.yml", failback_steps(SETTINGS))],
+    ids=["failover", "failback"],
+)
+def test_the_tasks_of_the_role_are_the_steps_of_the_library_in_order(
+    file: str, steps: list[Step[FailoverContext]]
+) -> None:
+    tasks = yaml.safe_load((ROLE / "tasks" / file).read_text("utf-8"))
+    shown = [(task["baileys.resilience.session_failover"]["step"], task["name"]) for task in tasks]
+    assert shown == [(step.name, f"Failover | {step.title}") for step in steps]
 
 
 def test_every_command_on_the_page_is_one_that_the_command_line_takes(tmp_path: Path) -> None:
@@ -77,3 +83,12 @@ def test_every_message_on_the_page_is_one_that_can_be_met() -> None:
     parts = [part.strip() for text in quoted for part in text.split("...") if part.strip()]
     assert parts
     assert [part for part in parts if part not in sources] == []
+
+
+def test_the_generated_pages_are_what_would_be_generated_now(tmp_path: Path) -> None:
+    subprocess.run([ROOT / "scripts" / "make-docs", tmp_path], check=True, capture_output=True, timeout=120)
+    made = {path.relative_to(tmp_path): path.read_text("utf-8") for path in tmp_path.rglob("*.*") if path.is_file()}
+    names = {path.relative_to(ROOT / "docs") for path in (ROOT / "docs" / "modules").glob("*.rst")}
+    assert set(made) == {*names, Path("errors.md")}
+    stale = [str(name) for name, text in made.items() if (ROOT / "docs" / name).read_text("utf-8") != text]
+    assert stale == [], "HINT: make docs"

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from baileys_resilience.clock import from_iso
 from baileys_resilience.failover import plan as planning
 from baileys_resilience.failover.context import FailoverContext
 from baileys_resilience.failover.failover_steps import failover_steps
@@ -23,6 +25,7 @@ from baileys_resilience.steps.journal import RunState
 
 SECRETS = {"password": "}X|o<7n?0 '\"$", "telegram_token": "123456:token", "sentry_dsn": "https://dsnkey@sentry.io/1"}
 PHONE = "4917612345678"
+JID = f"{PHONE}:7@s.whatsapp.net"
 A, B, C = "962301", "962302", "962303"
 
 
@@ -113,14 +116,26 @@ def line(event: str, step: str = "", result: dict[str, Any] | None = None) -> di
 
 
 def run_state() -> RunState:
-    sessions = {each: {"keys": 833, "source": "mirror", "snapshot_at": "2026-01-01T02:59:58Z"} for each in (A, B)}
+    session = {
+        "keys": 833, "counts": {"pre-key": 800, "session": 33}, "source": "mirror", "lsn": "0/1",
+        "snapshot_at": "2026-01-01T02:59:58Z", "manifest_sha256": "ab" * 32, "user": f"{PHONE}@s.whatsapp.net",
+    }  # fmt: skip
+    sessions = dict.fromkeys((A, B), session)
     offers = {A: {"counts": {f"session-{PHONE}": 1}}}
+    mirror = {"kind": "mirror", "answers": True, "age_seconds": 3.4, "offers": offers}
+    primary = {"kind": "primary", "answers": False, "problem": f"connect db: no row of {JID}", "offers": {}}
     return RunState(
         [
             {**line("run_started"), "operation": "failover", "operator": "maria"},
-            line("step_done", "choose_source", {"sources": [{"kind": "mirror", "answers": True, "offers": offers}]}),
+            line("step_done", "choose_source", {"sources": [mirror, primary]}),
+            line("step_done", "stage", {"sessions": sessions}),
+            line("step_done", "stop", {"stopped_at": from_iso("2026-01-01T03:00:02Z").timestamp()}),
             line("step_done", "export", {"sessions": sessions}),
-            line("step_done", "verify", {"failed": {C: "creds | are null"}, "proof": {"proven": True, "baileys": "7"}}),
+            line(
+                "step_done",
+                "verify",
+                {"failed": {C: f"creds | are null, says {JID}"}, "proof": {"proven": True, "baileys": "7"}},
+            ),
             line(
                 "step_done",
                 "verify_connection",
@@ -140,7 +155,8 @@ def test_the_report_says_of_each_company_where_it_is_and_what_is_wrong_with_it(s
     steps = {"steps": [{"name": "export", "title": "put the copies in their places"}], "degraded": ["no mirror"]}
     report = make_report(FailoverContext(settings, "r1", "files"), steps, run_state(), "partial")
     assert report["companies"][A] == {
-        "store": "files", "epoch": 1, "keys": 833, "source": "mirror", "snapshot_at": "2026-01-01T02:59:58Z",
+        "store": "files", "epoch": 1, "keys": 833, "counts": {"pre-key": 800, "session": 33}, "source": "mirror",
+        "snapshot_at": "2026-01-01T02:59:58Z", "age_seconds": 5.4, "lsn": "0/1", "manifest_sha256": "ab" * 32,
         "imported": None, "connected": True, "problem": "",
     }  # fmt: skip
     assert (report["companies"][B]["connected"], report["companies"][B]["problem"]) == (
@@ -153,12 +169,47 @@ def test_the_report_says_of_each_company_where_it_is_and_what_is_wrong_with_it(s
     assert "offers" not in report["sources"][0]
     assert headline(report).startswith("failover on app1 done in part: 1 of 3 companies connected, down 1.5 s")
     text = as_markdown(report)
-    assert f"| {A} | files | 833 | mirror | yes |  |" in text
-    assert f"| {C} | postgres |  |  | no | creds / are null |" in text
+    assert f"| {A} | files | 833 | mirror | 5 s | yes |  |" in text
+    assert f"| {C} | postgres |  |  |  | no | creds / are null, says #" in text
+    assert "- source mirror: 3 s old" in text
+    assert "- source primary: does not answer: connect db: no row of #" in text
+    assert "DATA LOSS" not in text
     assert "| put the copies in their places | 0.25 |" in text
     assert "Baileys 7 loaded every key." in text
     assert "- degraded: no mirror" in text
     assert_tells_no_secret(text + json.dumps(report))
+
+
+def test_what_others_said_leaves_the_host_without_jids_and_phone_numbers(settings: FailoverSettings) -> None:
+    """The application's last error is whatever the application says, and errors quote it."""
+    failed = {A: f"decrypting for {JID} failed", B: f"no session for {PHONE}"}
+    state = RunState([line("run_started"), line("step_done", "verify_connection", {"connected": [], "failed": failed})])
+    plan = {"degraded": [f"the mirror says {JID}"]}
+    error = f"no session connected (company {A}: {JID})"
+    report = make_report(FailoverContext(settings, "r1", "files"), plan, state, "open", error)
+    text = as_markdown(report)
+    assert_tells_no_secret(text + json.dumps(report))
+    assert f"- error: no session connected (company {A}: #" in text
+    assert report["companies"][A]["problem"].startswith("decrypting for #")
+    assert report["degraded"][0].startswith("the mirror says #")
+
+
+def test_data_older_than_allowed_are_said_to_be_lost_with_their_age(settings: FailoverSettings) -> None:
+    strict = replace(settings, policy=replace(settings.policy, max_source_age_seconds=5.0, accept_data_loss=True))
+    report = make_report(FailoverContext(strict, "r1", "files"), {}, run_state(), "done")
+    assert report["data_loss"] == {A: 5.4, B: 5.4}
+    text = as_markdown(report)
+    assert f"DATA LOSS, accepted: company {A} goes on from data that were 5 s old" in text
+    assert "1 of 3 companies connected, from data 5 s old, down 1.5 s" in headline(report)
+
+
+def test_what_was_read_again_after_the_stop_is_not_old(settings: FailoverSettings) -> None:
+    state = run_state()
+    exported = state.results["export"]["sessions"]
+    again = {A: {**exported[A], "snapshot_at": "2026-01-01T03:00:03Z"}, B: exported[B]}
+    state.results["export"] = {"sessions": again}
+    report = make_report(FailoverContext(settings, "r1", "files"), {}, state, "done")
+    assert [report["companies"][each]["age_seconds"] for each in (A, B, C)] == [0.0, 5.4, None]
 
 
 def test_a_report_of_a_run_that_failed_at_once_is_whole_too(settings: FailoverSettings) -> None:

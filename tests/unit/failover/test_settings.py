@@ -148,3 +148,33 @@ def test_a_way_of_asking_that_can_never_answer_is_refused_before_anything_is_sto
     with pytest.raises(UsageError) as caught:
         settings_from_dict({**content, "application": application})
     assert caught.value.subject == f"application.files_health.{missing}"
+
+
+LOG = {"kind": "log", "log_file": "/var/log/app.log"}
+
+
+@pytest.mark.parametrize(
+    ("health", "refused"),
+    [
+        ({"health": LOG}, True),
+        ({"health": {"kind": "url"}, "files_health": LOG}, True),
+        (
+            {"health": LOG, "files_health": {**LOG, "log_pattern": "company {company_id} connection open (files)"}},
+            False,
+        ),
+        ({"health": {"kind": "url"}, "files_health": {"kind": "command", "command": ["ask"]}}, False),
+    ],
+)
+@pytest.mark.parametrize("manager", ["argv", "pm2"])
+def test_commands_of_ones_own_and_a_log_that_says_the_same_on_both_stores_are_refused(
+    health: dict[str, Any], refused: bool, manager: str
+) -> None:
+    """Nobody could tell an application that is still on PostgreSQL from one that has moved."""
+    application = {"service": {"manager": manager}, **health}
+    if not refused or manager == "pm2":
+        settings_from_dict(content(application=application))
+        return
+    with pytest.raises(UsageError) as caught:
+        settings_from_dict(content(application=application))
+    assert "nobody can tell which store the application uses" in caught.value.cause
+    assert "set health.kind to url or command" in caught.value.hint

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baileys_resilience.notify.redact import redact, without_secrets
+from baileys_resilience.notify.redact import redact, redacted, without_secrets
 
 
 def hashed(text: str) -> str:
@@ -44,6 +44,7 @@ def test_a_jid_or_phone_number_is_hashed_whole(name: str) -> None:
         "2026-11-24T02:16:08.250000Z",
         "20261124T021608Z",
         "on 0/16B3748, port 54321",
+        "event " + "0123456789abcdef" * 2,
         "commit " + "1234567890" * 4,
         "sha256 " + "0123456789abcdef" * 4,
     ],
@@ -63,6 +64,15 @@ def test_a_company_id_that_looks_like_a_phone_number_stays_where_it_is_named_and
 @given(st.text(), st.integers(10**9, 10**15), st.text())
 def test_no_long_number_survives_whatever_stands_around_it(before: str, number: int, after: str) -> None:
     assert str(number) not in redact(f"{before} {number} {after}")
+
+
+def test_texts_at_any_depth_are_redacted_and_nothing_else_is_touched() -> None:
+    jid = "4917612345678@s.whatsapp.net"
+    content = {"962301962301": [jid, 4917612345678, None, {"of": (jid, "962301962301")}], "ok": True}
+    assert redacted(content, {"962301962301"}) == {
+        "962301962301": [hashed(jid), 4917612345678, None, {"of": [hashed(jid), "962301962301"]}],
+        "ok": True,
+    }
 
 
 def test_a_secret_inside_another_is_replaced_whole() -> None:

@@ -24,8 +24,11 @@ from .services import Service, wrong_flags
 
 _POLL_SECONDS = 0.05
 _SHUTDOWN_SECONDS = 30.0
-#: Baileys consumes a few pre-keys as soon as it is online; a larger gap means that keys were not loaded.
-_KEYS_LOADED_SHARE = 0.95
+#: What Baileys may have used up before it is asked: a pre-key goes with the first message of a contact, which brings a
+#: session with it, so the number falls only where a known device renews its session. Never more than a twentieth: to a
+#: small session ten keys are much.
+_KEYS_USED_UP = 10
+_KEYS_USED_UP_SHARE = 0.05
 
 
 class StopApplication(Step[FailoverContext]):
@@ -54,7 +57,7 @@ class StopApplication(Step[FailoverContext]):
                 f"pid {alive[0]} still lives",
                 operation="stop service",
                 subject=context.settings.application.service.name,
-                hint="end it by hand, then resume: two writers would destroy the session",
+                hint="end it by hand: two writers would destroy the session",
             )
 
     def undo(self, context: FailoverContext, result: Result) -> None:
@@ -204,7 +207,7 @@ class SwitchCode(Step[FailoverContext]):
                 "the application's directory does not lead to the code meant",
                 operation="switch code",
                 subject=context.settings.application.dir,
-                hint="look at it with ls -l, then resume or undo",
+                hint="look at it with ls -l",
             )
 
     def undo(self, context: FailoverContext, result: Result) -> None:
@@ -244,7 +247,7 @@ class SwitchEnv(Step[FailoverContext]):
                 "the flags are not as written",
                 operation="switch .env",
                 subject=str(context.settings.application.env_path),
-                hint="another program rewrites the file: stop it, then resume",
+                hint="another program rewrites the file: stop it",
             )
 
     def undo(self, context: FailoverContext, result: Result) -> None:
@@ -315,7 +318,7 @@ class VerifyConnection(Step[FailoverContext]):
         before = context.result("preflight").get("health", {}).get(company, {})
         if now.connection == OPEN and now.store in (None, context.target):
             expected = context.result_or_empty("verify").get("keys", {}).get(company)
-            if now.keys is not None and expected and now.keys < expected * _KEYS_LOADED_SHARE:
+            if now.keys is not None and expected and expected - now.keys > _may_be_used_up(expected):
                 return "waiting", f"it loaded {now.keys} of {expected} keys"
             return OPEN, ""
         if before.get("connection") == LOGGED_OUT or now.connection == LOGGED_OUT == before.get("connection"):
@@ -337,15 +340,34 @@ class VerifyConnection(Step[FailoverContext]):
                 f"no session connected within {self.deadline_seconds:g} s (company {first}: {failed[first]})",
                 operation="verify connection",
                 subject=context.settings.application.service.name,
-                hint="see the application's log; the run can still be undone",
+                hint="see the application's log",
             )
         return {
             "connected": connected,
             "failed": failed,
             "excused": {company: why for company, (verdict, why) in verdicts.items() if verdict == "excused"},
             "keys_loaded": {company: health.company(company).keys for company in connected},
+            "degraded": _degraded(context, health, connected),
             "downtime_seconds": round(time.time() - context.result("stop")["stopped_at"], 3),
         }
+
+
+def _may_be_used_up(keys: int) -> float:
+    return min(_KEYS_USED_UP, keys * _KEYS_USED_UP_SHARE)
+
+
+def _degraded(context: FailoverContext, health: ApplicationHealth, connected: Sequence[str]) -> List[str]:
+    """PM2 and systemd tell the process, whose environment was looked into at the start. Where nobody tells, only the
+    application can say which store it uses; a log says it by a pattern of its own (see settings).
+    """
+    asked = context.settings.application.health_on(context.target).kind != "log"
+    silent = [company for company in connected if health.company(company).store is None]
+    if context.result_or_empty("start").get("pids") or not asked or not silent:
+        return []
+    return [
+        f"nobody can tell which store the process uses (company {companies_text(silent)}): the service manager names no"
+        " process, and the application's health no store"
+    ]
 
 
 def moved_companies(context: FailoverContext) -> List[str]:

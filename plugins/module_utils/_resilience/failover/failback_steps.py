@@ -150,6 +150,7 @@ class VerifyImport(Step[FailoverContext]):
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         companies = list(context.moving())
         keys: Dict[str, int] = {}
+        counts: Dict[str, Dict[str, int]] = {}
         with open_snapshot(context.settings.database, context.settings.tables) as snapshot:
             for company in companies:
                 files = inspect_company(_source(context), company)
@@ -162,8 +163,8 @@ class VerifyImport(Step[FailoverContext]):
                         subject=context.settings.database.where,
                         hint="somebody else writes these rows: stop that writer, then run again",
                     )
-                keys[company] = rows.keys
-        return {"companies": companies, "keys": keys, "failed": {}}
+                keys[company], counts[company] = rows.keys, dict(rows.counts)
+        return {"companies": companies, "keys": keys, "counts": counts, "failed": {}}
 
 
 class ArchiveFiles(Step[FailoverContext]):

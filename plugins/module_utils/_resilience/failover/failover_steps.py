@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import List
 
 from .. import files
 from ..errors import DatabaseError, NoSpace, StepFailed, VerificationFailed
@@ -280,7 +280,7 @@ class Verify(Step[FailoverContext]):
                 first_error(proof["failed"]),
                 operation="verify files",
                 subject=context.settings.sessions_dir,
-                hint="Baileys does not load what was written; the run is undone",
+                hint="Baileys does not load what was written: see the plan for other sources",
             )
         return {
             "companies": sorted(staged.sessions),
@@ -306,11 +306,3 @@ def failover_steps(settings: FailoverSettings) -> List[Step[FailoverContext]]:
         StartApplication(),
         VerifyConnection(deadline),
     ]
-
-
-def summary_of_sources(result: Mapping[str, Any]) -> Dict[str, str]:
-    """One clause a source, for the report."""
-    found = {}
-    for report in result.get("sources", []):
-        found[report["kind"]] = f"{report['age_seconds']:.0f} s old" if report["answers"] else report["problem"]
-    return found

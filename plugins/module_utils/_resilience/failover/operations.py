@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import getpass
 import itertools
-import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from ..clock import utc_now
-from ..errors import Busy, ResilienceError, StepFailed, UsageError
-from ..files import write_durably, write_json
-from ..notify import Notification, notifiers_for, notify_all
+from ..errors import ResilienceError, StepFailed, UsageError
+from ..files import write_json
 from ..progress import Progress
 from ..sessions.record import FILES, POSTGRES
 from ..steps.detached import detach, follow, wait_for_end
@@ -26,6 +23,22 @@ from ..steps.engine import Run, Step
 from ..steps.journal import RunState
 from ..steps.lease import HostLease
 from .context import FailoverContext
+from .ending import (
+    DONE,
+    NOT_TAKEN_BACK,
+    OPEN,
+    PARTIAL,
+    TAKEN_BACK,
+    UNDONE,
+    Report,
+    end,
+    first_reason,
+    is_anothers,
+    not_connected,
+    read_json,
+    say_left_open,
+    say_taken_back,
+)
 from .failback_steps import failback_steps
 from .failover_steps import failover_steps, preflight
 from .moved_on import session_moved_on
@@ -50,9 +63,21 @@ class Outcome:
     report: Optional[Dict[str, Any]] = None
     markdown: str = ""
 
+    @property
+    def error(self) -> Optional[ResilienceError]:
+        """What a caller has to fail with, although the run ended and its results stand: a company is not connected."""
+        if self.report is None or self.report["outcome"] != PARTIAL:
+            return None
+        return StepFailed(
+            not_connected(self.report, failed_companies(self.report)),
+            operation=self.operation,
+            subject=self.run,
+            hint="see the report for the reason of each; the others are well and stay",
+        )
+
 
 class Operation:
-    """One failover or failback on this host."""
+    """One failover or failback on this host. ``ended`` is what became of a run whose step raised: undone or open."""
 
     def __init__(self, settings: FailoverSettings, operation: str, *, progress: Optional[Progress] = None) -> None:
         if operation not in _TARGETS:
@@ -63,6 +88,7 @@ class Operation:
         self.operation = operation
         self._progress = progress
         self._lease = HostLease(settings.state)
+        self.ended: Optional[Outcome] = None
 
     @property
     def step_names(self) -> List[str]:
@@ -106,7 +132,7 @@ class Operation:
         if detached and name == DOWN_FROM and not run.state.done(name):
             names = self.step_names
             downtime = names[names.index(DOWN_FROM) : names.index(DOWN_TO) + 1]
-            detach(run, downtime, lambda error: self._undo_abandoned(error, run))
+            detach(run, downtime, lambda error: self._end_abandoned(error, run))
         shown = follow(run.directory, name) if detached else None
         result = shown.result if shown else run.execute(name)
         title = next(step.title for step in self._steps() if step.name == name)
@@ -139,33 +165,37 @@ class Operation:
             )
         try:
             run.run_all()
-        except Busy:
-            raise  # somebody else executes this run: an undo would stop the application under their hands
+            return self.finish(run.id)
         except ResilienceError as exc:
-            if not run.state.no_return:
-                self._undo_after(exc, run)
+            if not is_anothers(exc, run) and run.state.outcome is None:
+                self._end_badly(exc, run)
             raise
-        return self.finish(run.id)
 
-    def _undo_after(self, error: ResilienceError, run: Run[FailoverContext]) -> None:
-        try:
-            self.undo(str(error), run.id)
-        except ResilienceError as second:
-            raise StepFailed(
-                f"{error.cause}; and the undo stopped at: {second.cause}",
-                operation=self.operation,
-                subject=run.id,
-                hint="repair that, then: baileys-resilience failover resume (or undo)",
-            ) from error
-
-    def _undo_abandoned(self, error: ResilienceError, run: Run[FailoverContext]) -> None:
-        """What a living controller would do after a failed step, done on the host because none came back."""
-        if run.state.no_return:
+    def _end_badly(self, error: ResilienceError, run: Run[FailoverContext]) -> None:
+        """Undo what may be undone, and let the error say what became of the run."""
+        state = run.state
+        if state.no_return:
+            self._leave_open(run, str(error))
+            say_left_open(error, state)
             return
         try:
-            self.undo(f"{error.cause} (nobody came back for this failure)", run.id)
+            self.ended = self.undo(str(error), run.id)
+        except ResilienceError as second:
+            raise StepFailed(
+                f"{error.cause}. {NOT_TAKEN_BACK}: {second.cause}",
+                operation=self.operation,
+                subject=run.id,
+                hint=second.hint or f"repair that, then: baileys-resilience {self.operation} undo",
+            ) from error
+        say_taken_back(error)
+
+    def _end_abandoned(self, error: ResilienceError, run: Run[FailoverContext]) -> None:
+        """What a living controller would do after a failed step, done on the host because none came back."""
+        try:
+            self._end_badly(error, run)
         except ResilienceError as exc:
-            run.journal.append("undo_failed", error=exc.as_dict())
+            if run.state.outcome is None:
+                run.journal.append("undo_failed", error=exc.as_dict())
 
     def undo(self, reason: str, run_id: str = "") -> Outcome:
         """Take an open run back. Refused past the point of no return, also when the journal did not live to see it.
@@ -176,25 +206,38 @@ class Operation:
         if undone_before:
             return undone_before
         run = self._run(run_id or self._open_run())
-        context = self._context(run.id)
-        undone = run.undo(reason, lambda state: self._refuse_if_moved_on(context, run, state))
+        context, reason = self._context(run.id), first_reason(run.state, reason)
+        try:
+            undone = run.undo(reason, lambda state: self._refuse_if_moved_on(context, run, state))
+        except ResilienceError as exc:
+            if not is_anothers(exc, run) and run.state.outcome is None:
+                self._leave_open(run, f"{reason}. {NOT_TAKEN_BACK}: {exc.cause}")
+            raise
         discard_staging(context)
-        report = self._write_report(run, "undone", reason)
-        return self._undone(run.id, undone, report, changed=True)
+        report = end(context, run, UNDONE, reason)
+        message = f"{TAKEN_BACK} (undone: {', '.join(undone) or 'nothing was begun'})"
+        return self._outcome(run, message, report, {"undone": undone})
 
     def _undone_before(self) -> Optional[Outcome]:
         """The newest run, when it was one of this operation and was taken back."""
         runs = sorted((self.settings.state / "runs").glob("*"))
         state = self._run(runs[-1].name).state if runs else None
-        if not state or state.outcome != "undone" or state.header["operation"] != self.operation:
+        if not state or state.outcome != UNDONE or state.header["operation"] != self.operation:
             return None
-        report = _read_json(runs[-1] / "report.json")
-        return self._undone(runs[-1].name, list(reversed(state.started)), report, changed=False)
-
-    def _undone(self, run_id: str, undone: List[str], report: Dict[str, Any], *, changed: bool) -> Outcome:
-        message = f"undone{'' if changed else ' already'}: {', '.join(undone)}"
+        wait_for_end(runs[-1])  # who undoes writes the report last
+        report = read_json(runs[-1] / "report.json")
+        undone = list(reversed(state.started))
+        message = f"{TAKEN_BACK} (undone before: {', '.join(undone) or 'nothing was begun'})"
         markdown = as_markdown(report) if report else ""
-        return Outcome(self.operation, run_id, changed, message, {"undone": undone}, report or None, markdown)
+        return Outcome(self.operation, runs[-1].name, False, message, {"undone": undone}, report or None, markdown)
+
+    def _leave_open(self, run: Run[FailoverContext], error: str) -> None:
+        report = end(self._context(run.id), run, OPEN, error)
+        self.ended = self._outcome(run, headline(report), report, {})
+
+    def _outcome(self, run: Run[FailoverContext], message: str, report: Report, result: Dict[str, Any]) -> Outcome:
+        told = {"notified": report["notified"], **result}
+        return Outcome(self.operation, run.id, True, message, told, report, as_markdown(report))
 
     def _refuse_if_moved_on(self, context: FailoverContext, run: Run[FailoverContext], state: RunState) -> None:
         """Only an application with the new flags can have gone on in the new store, started by us or by a reboot."""
@@ -231,16 +274,13 @@ class Operation:
             raise UsageError(
                 f"the step {waiting[0]} is not done", operation="report", subject=run.id, hint="run the steps in order"
             )
-        report = self._write_report(run, "done", "")
-        if failed_companies(report):
-            report = self._write_report(run, "partial", "")
+        context = self._context(run.id)
+        draft = make_report(context, read_json(run.directory / "plan.json"), state, DONE)
         write_json(self.settings.state / f"timings-{_TARGETS[self.operation]}.json", state.seconds())
-        deliveries = self._notify(report)
-        discard_staging(self._context(run.id))
+        report = end(context, run, PARTIAL if failed_companies(draft) else DONE)
+        discard_staging(context)
         run.finish(report["outcome"])
-        return Outcome(
-            self.operation, run.id, True, headline(report), {"notified": deliveries}, report, as_markdown(report)
-        )
+        return self._outcome(run, headline(report), report, {})
 
     def check(self) -> List[str]:
         """Why a failover would not work now: the preflight and the plan, with nothing changed. Empty when it would."""
@@ -321,29 +361,3 @@ class Operation:
 
     def _operator(self) -> str:
         return self.settings.policy.operator or os.environ.get("SUDO_USER") or getpass.getuser()
-
-    def _write_report(self, run: Run[FailoverContext], outcome: str, error: str) -> Dict[str, Any]:
-        plan = _read_json(run.directory / "plan.json")
-        report = make_report(self._context(run.id), plan, run.state, outcome, error)
-        write_json(run.directory / "report.json", report)
-        write_durably(run.directory / "report.md", as_markdown(report).encode("utf-8"))
-        return report
-
-    def _notify(self, report: Mapping[str, Any]) -> List[Dict[str, Any]]:
-        """One Sentry event and one Telegram message. What is not delivered is in the report; it never fails a
-        failover.
-        """
-        notifiers = notifiers_for(self.settings.notify, self.settings.state)
-        level = "warning" if report["outcome"] == "done" else "error"
-        tags = {"host": self.settings.host, "operation": self.operation, "outcome": str(report["outcome"])}
-        fingerprint = f"{self.operation}-{report['run']}"
-        note = Notification(headline(report), as_markdown(report), level, tags, fingerprint, self.settings.companies)
-        return [vars(delivery) for delivery in notify_all(notifiers, note)]
-
-
-def _read_json(path: Path) -> Dict[str, Any]:
-    try:
-        content: Dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return content
-    except (OSError, ValueError):
-        return {}

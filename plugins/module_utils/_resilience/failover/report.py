@@ -7,26 +7,33 @@ up.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 from ..clock import from_iso, now_iso
+from ..notify.redact import redacted
 from ..steps.journal import RunState
 from .context import FailoverContext
 from .plan import Plan
 
 FORMAT = "baileys-resilience/report"
 VERSION = 1
+_CHOICE = "choose_source"
+_SAID_BY_OTHERS = ("error", "companies", "sources", "proof", "degraded")
 
 
 def make_report(
     context: FailoverContext, plan: Mapping[str, Any], state: RunState, outcome: str, error: str = ""
 ) -> Dict[str, Any]:
-    """No secrets and no key ids: this leaves the host."""
+    """No secrets, no key ids, and of what others said (errors, what the application calls its last error) no JID and
+    no phone number: this leaves the host.
+    """
     results = state.results
     seconds = state.seconds()
     connection = results.get("verify_connection", {})
     header = state.header
-    return {
+    sources = _sources(results, plan)
+    companies = _companies(context, state, sources)
+    report = {
         "format": FORMAT,
         "version": VERSION,
         "run": context.run_id,
@@ -35,29 +42,34 @@ def make_report(
         "host": context.settings.host,
         "outcome": outcome,
         "error": error,
+        "attempts": sum(event["event"] == "step_started" for event in state.events),
         "started_at": header.get("at", ""),
         "finished_at": now_iso(),
         "duration_seconds": _duration(header.get("at", "")),
         "downtime_seconds": connection.get("downtime_seconds"),
         "moved": list(header.get("companies") or context.settings.companies),
-        "companies": _companies(context, results),
-        "sources": _sources(results),
+        "companies": companies,
+        "sources": sources,
+        "data_loss": _data_loss(context, companies),
         "proof": results.get("verify", {}).get("proof", {}),
         "steps": [
             {"name": s["name"], "title": s["title"], "seconds": seconds.get(s["name"])} for s in plan.get("steps", [])
         ],
         "undone": state.undone,
-        "degraded": plan.get("degraded", []),
+        "degraded": [*plan.get("degraded", []), *connection.get("degraded", [])],
+        "notified": [],
     }
+    return {**report, **redacted({name: report[name] for name in _SAID_BY_OTHERS}, context.settings.companies)}
 
 
 def _duration(started_at: str) -> float:
     return round((from_iso(now_iso()) - from_iso(started_at)).total_seconds(), 2) if started_at else 0.0
 
 
-def _companies(context: FailoverContext, results: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
+def _companies(context: FailoverContext, state: RunState, sources: List[Dict[str, Any]]) -> Dict[str, Dict[str, Any]]:
+    results = state.results
     sessions = results.get("export", results.get("stage", {})).get("sessions", {})
-    connection = results.get("verify_connection", {})
+    connection, verified = results.get("verify_connection", {}), results.get("verify", {})
     found: Dict[str, Dict[str, Any]] = {}
     for company in context.settings.companies:
         entry = context.record.get(company)
@@ -65,14 +77,41 @@ def _companies(context: FailoverContext, results: Mapping[str, Any]) -> Dict[str
         found[company] = {
             "store": entry.store,
             "epoch": entry.epoch,
-            "keys": session.get("keys", results.get("verify", {}).get("keys", {}).get(company)),
+            "keys": session.get("keys", verified.get("keys", {}).get(company)),
+            "counts": session.get("counts", verified.get("counts", {}).get(company)),
             "source": session.get("source"),
             "snapshot_at": session.get("snapshot_at"),
+            "age_seconds": _age_at_stop(company, state, sources),
+            "lsn": session.get("lsn"),
+            "manifest_sha256": session.get("manifest_sha256"),
             "imported": results.get("import", {}).get("companies", {}).get(company),
             "connected": company in connection.get("connected", []),
             "problem": _problem(company, results),
         }
     return found
+
+
+def _age_at_stop(company: str, state: RunState, sources: List[Dict[str, Any]]) -> Optional[float]:
+    """Seconds between what was copied and the stop of the application: what it wrote in between is not in the copy.
+    None where nothing was copied, or nobody knows. By the host's clock alone, since clocks differ.
+    """
+    staged = state.results.get("stage", {}).get("sessions", {}).get(company, {})
+    session = state.results.get("export", {}).get("sessions", {}).get(company, staged)
+    ages = [source.get("age_seconds") for source in sources if source["kind"] == session.get("source")]
+    if not ages or ages[0] is None:
+        return None
+    if staged and session["snapshot_at"] != staged["snapshot_at"]:
+        return 0.0  # read again after the stop
+    stopped_at = state.results.get("stop", {}).get("stopped_at")
+    chosen = [event["at"] for event in state.events if event["event"] == "step_done" and event["step"] == _CHOICE]
+    waited = float(stopped_at) - from_iso(chosen[-1]).timestamp() if stopped_at and chosen else 0.0
+    return round(float(ages[0]) + max(0.0, waited), 1)
+
+
+def _data_loss(context: FailoverContext, companies: Mapping[str, Mapping[str, Any]]) -> Dict[str, float]:
+    """Companies that run from data older than allowed, which only an accepted loss makes possible: their seconds."""
+    allowed = context.settings.policy.max_source_age_seconds
+    return {name: each["age_seconds"] for name, each in companies.items() if (each["age_seconds"] or 0.0) > allowed}
 
 
 def _problem(company: str, results: Mapping[str, Any]) -> str:
@@ -87,11 +126,10 @@ def _problem(company: str, results: Mapping[str, Any]) -> str:
     return ""
 
 
-def _sources(results: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    return [
-        {k: v for k, v in source.items() if k != "offers"}
-        for source in results.get("choose_source", {}).get("sources", [])
-    ]
+def _sources(results: Mapping[str, Any], plan: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Each source as it was when one was chosen; as the plan saw it where the run did not come so far."""
+    found = results.get(_CHOICE, {}).get("sources", plan.get("sources", []))
+    return [{k: v for k, v in source.items() if k != "offers"} for source in found]
 
 
 def failed_companies(report: Mapping[str, Any]) -> List[str]:
@@ -107,12 +145,14 @@ def headline(report: Mapping[str, Any]) -> str:
         "done": "done",
         "partial": "done in part",
         "undone": "undone, everything is as before",
-        "open": "not finished",
+        "open": "not finished, complete it with resume",
     }
     down = f", down {report['downtime_seconds']} s" if report["downtime_seconds"] is not None else ""
+    lost = max(report["data_loss"].values(), default=0.0)
+    old = f", from data {lost:.0f} s old" if lost else ""
     return (
         f"{report['operation']} on {report['host']} {words.get(report['outcome'], report['outcome'])}: "
-        f"{connected} of {len(report['moved'])} companies connected{down}, {report['duration_seconds']} s in all"
+        f"{connected} of {len(report['moved'])} companies connected{old}{down}, {report['duration_seconds']} s in all"
     )
 
 
@@ -121,17 +161,13 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     lines += [f"- started: {report['started_at']}", f"- finished: {report['finished_at']}"]
     if report["error"]:
         lines.append(f"- error: {report['error']}")
-    lines += ["", "| company | store | keys | source | connected | problem |", "|---|---|---|---|---|---|"]
-    for company, entry in report["companies"].items():
-        cells = (
-            company,
-            entry["store"],
-            entry["keys"],
-            entry["source"],
-            "yes" if entry["connected"] else "no",
-            entry["problem"],
-        )
-        lines.append("| " + " | ".join("" if cell is None else str(cell).replace("|", "/") for cell in cells) + " |")
+    lines += [f"- source {source['kind']}: {_source_clause(source)}" for source in report["sources"]]
+    lines += [
+        f"- DATA LOSS, accepted: company {company} goes on from data that were {seconds:.0f} s old when the application"
+        " was stopped; what was written in between is lost"
+        for company, seconds in report["data_loss"].items()
+    ]
+    lines += _company_table(report)
     lines += ["", "| step | seconds |", "|---|---|"]
     lines += [f"| {step['title']} | {'' if step['seconds'] is None else step['seconds']} |" for step in report["steps"]]
     proof = report["proof"]
@@ -143,7 +179,32 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         )
         lines += ["", said]
     lines += [f"- degraded: {each}" for each in report["degraded"]]
+    lines += [
+        f"- degraded: {each['service']} was not told: {each['detail']}" for each in report["notified"] if not each["ok"]
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _source_clause(source: Mapping[str, Any]) -> str:
+    if not source["answers"]:
+        return f"does not answer: {source.get('problem', '')}"
+    return f"{source.get('age_seconds') or 0.0:.0f} s old when the sources were looked at"
+
+
+def _company_table(report: Mapping[str, Any]) -> List[str]:
+    lines = ["", "| company | store | keys | source | age | connected | problem |", "|---|---|---|---|---|---|---|"]
+    for company, entry in report["companies"].items():
+        cells = (
+            company,
+            entry["store"],
+            entry["keys"],
+            entry["source"],
+            None if entry["age_seconds"] is None else f"{entry['age_seconds']:.0f} s",
+            "yes" if entry["connected"] else "no",
+            entry["problem"],
+        )
+        lines.append("| " + " | ".join("" if cell is None else str(cell).replace("|", "/") for cell in cells) + " |")
+    return lines
 
 
 def plan_markdown(plan: Plan) -> str:

@@ -311,7 +311,7 @@ def _wait_for_end(pids: Sequence[int], name: str) -> None:
             f"pid {', '.join(map(str, pids))} still lives {_STOP_SECONDS:g} s after the stop",
             operation="stop service",
             subject=name,
-            hint="two writers would destroy the session: end the process by hand, then resume",
+            hint="two writers would destroy the session: end the process by hand",
         )
 
 

@@ -199,6 +199,7 @@ def check_settings(settings: FailoverSettings) -> None:
                 hint=f"choose one of {', '.join(filter(None, allowed))}",
             )
     _check_health(settings.application)
+    _check_who_tells_the_store(settings.application)
     for company in settings.companies:
         for host, others in settings.other_hosts.items():
             if host != settings.host and company in others:
@@ -235,6 +236,22 @@ def _check_health(application: ApplicationSettings) -> None:
                 subject=f"application.{name}.{wrong}",
                 hint="a pattern holds {company_id}; only PM2 tells by itself where the log is",
             )
+
+
+def _check_who_tells_the_store(application: ApplicationSettings) -> None:
+    """Commands of one's own name no process, so nobody can look at the flags that it runs with. A log that says the
+    same on both stores would then take an application that is still on the old one for moved.
+    """
+    files, postgres = application.health_on("files"), application.health_on("postgres")
+    by_log = "log" in (files.kind, postgres.kind)
+    if application.service.manager == "argv" and by_log and files.log_pattern == postgres.log_pattern:
+        raise UsageError(
+            "with the service manager argv nobody can tell which store the application uses",
+            operation="read settings",
+            subject="application.files_health.log_pattern",
+            hint="set health.kind to url or command, or give files_health a pattern of kind log that only the code on"
+            " files writes",
+        )
 
 
 def _connect_params(option: Any, path: str) -> ConnectParams:

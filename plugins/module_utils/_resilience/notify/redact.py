@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Collection, Match
+from typing import Any, Collection, Mapping, Match
 
-# In this order: git commits and SHA256 are left alone though they hold runs of digits; a JID is hashed whole; then
-# numbers written the international way; then bare runs. No phone number has fewer than 9 digits with its country, and
-# 8 digits are a date.
+# In this order: ids of Sentry, git commits and SHA256 are left alone though they hold runs of digits; a JID is hashed
+# whole; then numbers written the international way; then bare runs. No phone number has fewer than 9 digits with its
+# country, and 8 digits are a date.
 _NAMES = re.compile(
-    r"(?P<hash>\b(?:[0-9a-f]{40}|[0-9a-f]{64})\b)"
+    r"(?P<hash>\b(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})\b)"
     r"|(?P<jid>\d{7,}(?:[-_.:]\d+)*@(?:s\.whatsapp\.net|c\.us|g\.us|lid|hosted(?:\.lid)?|newsletter|broadcast)\b)"
     r"|(?P<written>\+\d{1,3}(?:[ ()./-]{1,2}\d{1,6}){2,})"
     r"|(?P<run>\d{9,})",
@@ -35,6 +35,19 @@ def redact(text: str, keep: Collection[str] = ()) -> str:
         return "#" + hashlib.sha256(found.encode()).hexdigest()[:10]
 
     return _NAMES.sub(replacement, text)
+
+
+def redacted(value: Any, keep: Collection[str] = ()) -> Any:
+    """A copy of ``value`` in which every text is redacted, at any depth. Names in mappings stay as they are: they are
+    our own, or company ids.
+    """
+    if isinstance(value, str):
+        return redact(value, keep)
+    if isinstance(value, Mapping):
+        return {name: redacted(each, keep) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redacted(each, keep) for each in value]
+    return value
 
 
 def without_secrets(text: str, *secrets: str) -> str:

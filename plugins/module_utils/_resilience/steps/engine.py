@@ -269,7 +269,7 @@ def time_budget(seconds: float, name: str) -> Iterator[None]:
             f"took longer than its budget of {seconds:g} s",
             operation="run step",
             subject=name,
-            hint="see the journal for what it waited for; then resume or undo",
+            hint="see the journal for what it waited for",
         ) from exc
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
