@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from dataclasses import replace
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .._thirdparty import require
-from ..errors import KeyUndecodable, Misconfigured, SchemaMismatch
-from ..postgres import ConnectParams, Deadline, server_now, session, translated
+from ..errors import KeyUndecodable, Misconfigured, Refused, SchemaMismatch
+from ..postgres import HINT_ROW_SECURITY, ConnectParams, Deadline, server_now, session, translated
 from .model import KeySink, RawCreds, RawKey, SourceInfo, TableMapping
 
 DEFAULT_DEADLINE_SECONDS = 10.0
@@ -26,7 +27,11 @@ def table_identifier(name: str) -> Any:
 
 
 def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
-    """Raise SchemaMismatch naming the first table or column of the mapping that is missing, and the option to set."""
+    """Raise SchemaMismatch naming the first table or column of the mapping that is missing, and the option to set;
+    Refused for a table that shows this role some of its rows only. To be called inside a transaction.
+    """
+    # From here on the server raises an error instead of leaving out rows, also for what lies behind a view.
+    cursor.execute("SET LOCAL row_security = off")
     for part, table in (("auth", tables.auth), ("keys", tables.keys)):
         cursor.execute("SELECT to_regclass(%s)::oid", (regclass_text(table.table),))
         oid = cursor.fetchone()[0]
@@ -43,6 +48,7 @@ def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
             (oid,),
         )
         present = {row[0] for row in cursor.fetchall()}
+        _refuse_hidden_rows(cursor, table.table, oid, where)
         for option, column in vars(table).items():
             if option != "table" and column is not None and column not in present:
                 raise SchemaMismatch(
@@ -52,6 +58,18 @@ def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
                     hint=f"set session_tables.{part}.{option} to the column that holds it "
                     f"(there are: {', '.join(sorted(present))})",
                 )
+
+
+def _refuse_hidden_rows(cursor: Any, table: str, oid: int, where: str) -> None:
+    cursor.execute("SELECT row_security_active(%s::oid), current_user", (oid,))
+    active, role = cursor.fetchone()
+    if active:
+        raise Refused(
+            f"row-level security hides rows of {table} from {role}",
+            operation="check tables",
+            subject=where,
+            hint=HINT_ROW_SECURITY,
+        )
 
 
 def regclass_text(name: str) -> str:
@@ -106,7 +124,8 @@ class PostgresSnapshot:
     def stream_keys(self, company: str, sink: KeySink) -> None:
         sql = require("psycopg2.sql")
         keys = self._tables.keys
-        query = sql.SQL("COPY (SELECT {}, {}, {}, {} FROM {} WHERE {} = {}) TO STDOUT").format(
+        # As text, since a char(n) column would hand out its padding with each name.
+        query = sql.SQL("COPY (SELECT {}::text, {}::text, {}, {} FROM {} WHERE {} = {}) TO STDOUT").format(
             sql.Identifier(keys.type),
             sql.Identifier(keys.id),
             sql.Identifier(keys.value),
