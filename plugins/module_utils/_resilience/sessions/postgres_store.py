@@ -82,17 +82,29 @@ class PostgresSnapshot:
     :class:`model.SessionSource`.
     """
 
-    def __init__(self, cursor: Any, deadline: Deadline, tables: TableMapping, info: SourceInfo, export_id: str) -> None:
+    def __init__(
+        self,
+        cursor: Any,
+        deadline: Deadline,
+        tables: TableMapping,
+        info: SourceInfo,
+        export_id: str,
+        epochs: Optional[Mapping[str, int]] = None,
+    ) -> None:
         self._cursor = cursor
         self._deadline = deadline
         self._tables = tables
         self._info = info
         #: for :func:`open_snapshot` in another process, so that both read the same state
         self.export_id = export_id
+        self._epochs = epochs or {}
 
     @property
     def info(self) -> SourceInfo:
         return self._info
+
+    def info_of(self, company: str) -> SourceInfo:
+        return replace(self._info, epoch=self._epochs.get(company, 0))
 
     def companies(self) -> List[str]:
         """Companies that have creds, in a stable order."""
@@ -245,20 +257,24 @@ def open_snapshot(
     *,
     export_id: str = "",
     deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
-    epoch: int = 0,
+    epochs: Optional[Mapping[str, int]] = None,
 ) -> Iterator[PostgresSnapshot]:
-    """Connect and hold one snapshot. ``deadline_seconds`` bounds each silence of the server, not the whole read."""
+    """Connect and hold one snapshot. ``deadline_seconds`` bounds each silence of the server, not the whole read.
+
+    ``epochs`` (:meth:`record.StoreRecord.epochs_of_rows`) is what copies of the rows carry; whoever makes none can
+    leave it out.
+    """
     with session(params, operation="read sessions", deadline_seconds=deadline_seconds) as (connection, deadline):
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection.cursor() as cursor:
             if export_id:
                 cursor.execute("SET TRANSACTION SNAPSHOT %s", (export_id,))
             check_tables(cursor, tables, params.where)
-            info, exported = _describe(cursor, params, epoch)
-            yield PostgresSnapshot(cursor, deadline, tables, info, export_id or exported)
+            info, exported = _describe(cursor, params)
+            yield PostgresSnapshot(cursor, deadline, tables, info, export_id or exported, epochs)
 
 
-def _describe(cursor: Any, params: ConnectParams, epoch: int) -> Tuple[SourceInfo, str]:
+def _describe(cursor: Any, params: ConnectParams) -> Tuple[SourceInfo, str]:
     with translated("read sessions", params.where):
         cursor.execute("SHOW server_encoding")
         encoding = cursor.fetchone()[0]
@@ -274,10 +290,10 @@ def _describe(cursor: Any, params: ConnectParams, epoch: int) -> Tuple[SourceInf
         if in_recovery:
             snapshot_at = _replayed_until(cursor)
             cursor.execute("SELECT pg_last_wal_replay_lsn()::text")
-            return SourceInfo("replica", params.where, snapshot_at, cursor.fetchone()[0], epoch), ""
+            return SourceInfo("replica", params.where, snapshot_at, cursor.fetchone()[0]), ""
         cursor.execute("SELECT pg_current_wal_lsn()::text, pg_export_snapshot()")
         lsn, exported = cursor.fetchone()
-        return SourceInfo("primary", params.where, server_now(cursor), lsn, epoch), exported
+        return SourceInfo("primary", params.where, server_now(cursor), lsn), exported
 
 
 def _replayed_until(cursor: Any) -> str:
