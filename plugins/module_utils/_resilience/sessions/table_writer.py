@@ -32,9 +32,10 @@ class TableWriter:
         self._creds_type = self._column_type(tables.auth.table, tables.auth.creds)
         self._types = {name: self._column_type(keys.table, getattr(keys, name)) for name in ("type", "id", "value")}
         self._is_view = self._kind(keys.table) == "v"
+        self._are_plain = all(self._is_plain(table) for table in (tables.auth.table, keys.table))
         #: whether the keys' table stores what it is sent: nothing in either table can change a row of keys on its way
         self.stores_as_sent = (
-            all(self._is_plain(table) for table in (tables.auth.table, keys.table))
+            self._are_plain
             and self._types["value"] in _VALUES_AS_SENT
             and all(self._stores_names_as_sent(keys.table, column) for column in (keys.type, keys.id))
         )
@@ -50,8 +51,11 @@ class TableWriter:
         )
 
     def fire_deferred_triggers(self) -> None:
-        """Let what waits for the commit happen now, so that what is read afterwards is what will be committed."""
-        self._cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        """Let what waits for the commit happen now, so that what is read afterwards is what will be committed. Then
+        it waits again, for the next company.
+        """
+        if not self._are_plain:
+            self._cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
 
     def _is_plain(self, table: str) -> bool:
         """No trigger, rule, policy, partition or heir of the table can change a row."""
