@@ -54,6 +54,9 @@ options:
           updated_at:
             description:
               - Column with the time of the last change. Empty where there is none.
+              - Without it a way back from files cannot tell what a second writer wrote from the application's last
+                writes before the switch. Creds that are neither what was exported nor what the files hold are then
+                refused until C(newer_rows) says V(overwrite). Creds as they were exported are no obstacle.
             type: str
             default: updated_at
       keys:
@@ -89,6 +92,8 @@ options:
           updated_at:
             description:
               - Column with the time of the last change. Empty where there is none.
+              - Without it a key that is neither what was exported nor what the files hold is refused like newer creds,
+                see C(auth.updated_at).
             type: str
             default: updated_at
 """

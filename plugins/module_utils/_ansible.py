@@ -184,14 +184,17 @@ def failed_sentence(failed: Mapping[str, ResilienceError], total: int, verb: str
 
 def source_results(source: SourceInfo) -> Dict[str, Any]:
     return {
-        "source": {"kind": source.kind, "detail": source.detail, "epoch": source.epoch},
+        "source": {"kind": source.kind, "detail": source.detail},
         "snapshot_at": source.snapshot_at,
         "lsn": source.lsn,
     }
 
 
-def manifest_results(manifests: Mapping[str, Manifest]) -> Dict[str, Dict[str, str]]:
-    return {name: {"path": str(each.path), "sha256": each.sha256} for name, each in sorted(manifests.items())}
+def manifest_results(manifests: Mapping[str, Manifest]) -> Dict[str, Dict[str, Any]]:
+    return {
+        name: {"path": str(each.path), "sha256": each.sha256, "epoch": each.header.source.epoch}
+        for name, each in sorted(manifests.items())
+    }
 
 
 def companies_of(source: SessionSource, chosen: Optional[List[str]]) -> List[str]:

@@ -135,13 +135,14 @@ counts:
   type: dict
   sample: {"962301": {"pre-key": 812, "session": 301}}
 manifest:
-  description: Path and SHA256 of each company's manifest.
+  description: Path and SHA256 of each company's manifest, and the epoch of the store of record that it names.
   returned: success, and failure after the database was reached, not in check mode
   type: dict
   sample:
     "962301":
       path: /srv/whatsapp/baileys_sessions/company_962301/.resilience-manifest.jsonl
       sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      epoch: 0
 changes:
   description: Numbers of files added, updated and removed, by company and type.
   returned: in check mode and in diff mode
@@ -151,7 +152,7 @@ source:
   description: Where the snapshot comes from.
   returned: success, and failure after the database was reached
   type: dict
-  sample: {"detail": "db.example.net:5432/whatsapp", "epoch": 0, "kind": "primary"}
+  sample: {"detail": "db.example.net:5432/whatsapp", "kind": "primary"}
 snapshot_at:
   description: Time of the snapshot by the server's clock, UTC.
   returned: success, and failure after the database was reached
@@ -262,6 +263,7 @@ def results_of(outcome: ExportOutcome, *, with_changes: bool) -> Dict[str, Any]:
             each.company: {
                 "path": str(each.directory / MANIFEST_FILE),
                 "sha256": each.manifest_sha256,
+                "epoch": each.epoch,
             }
             for each in report.exported
             if each.manifest_sha256

@@ -13,8 +13,15 @@ version_added: 0.1.0
 description:
   - Makes the tables equal to the files, key by key. New keys are added, changed ones updated, and those that Baileys
     consumed while it ran on files are deleted.
-  - All companies are written in one transaction and read back inside it. A company that cannot be taken over is left
-    as it was and reported; the others are imported, and then the module fails.
+  - All companies are written in one transaction. Before it is committed the creds of each company are read back and
+    compared, and its keys are counted by type. Where a trigger, a rule, a partition or an unusual column type could
+    change a row on its way, every key is read back and compared. M(baileys.resilience.session_verify) compares every
+    key afterwards.
+  - A company that cannot be taken over is left as it was and reported; the others are imported, and then the module
+    fails.
+  - The store of record (see O(state_dir)) is asked first. A company that it has in PostgreSQL, or on files in another
+    directory, or whose files were exported in an epoch before the session moved on, is refused, since the files are an
+    old copy. A company without an entry there, such as on a host that was made anew, is imported.
   - Only rows that differ are written. Columns that are not in O(session_tables) keep their values.
   - Stop whatever writes these sessions before, on both sides.
 author:
@@ -28,12 +35,15 @@ options:
   reference_time:
     description:
       - Since when the files are the session, UTC, as in V(2026-01-31T03:00:00Z).
-      - Left out, the time of the snapshot in each company's manifest.
+      - Left out, since when the store of record has the company on files; without an entry there, the time of the
+        snapshot in the company's manifest.
     type: str
   newer_rows:
     description:
       - What to do with a company that has rows in PostgreSQL which were written after O(reference_time) and are neither
         what was exported nor what the files hold, so that somebody else wrote to PostgreSQL meanwhile.
+      - A row of which no time tells when it was written counts as newer, unless it is what was exported or what the
+        files hold (see C(updated_at) in O(session_tables)).
       - V(refuse) leaves the company as it is and reports it.
       - V(overwrite) takes the files.
     type: str
@@ -42,7 +52,15 @@ options:
   accept_without_manifest:
     description:
       - Also import companies that have no manifest, such as directories that Baileys made itself.
-      - Types and ids of keys then come from the names of files, and newer rows are known only by O(reference_time).
+      - Types and ids of keys then come from the names of files, and newer rows are known only by O(reference_time) or
+        the store of record. With neither, nothing tells which side is newer, so a company with any row that would be
+        overwritten or deleted is refused (see O(newer_rows)). Into empty tables it is imported.
+    type: bool
+    default: false
+  accept_old_copy:
+    description:
+      - Also import a company of which the store of record says that these files are an old copy.
+      - Older keys in the place of newer ones break a session. A human has to decide this.
     type: bool
     default: false
 attributes:
@@ -56,6 +74,7 @@ extends_documentation_fragment:
   - baileys.resilience.postgres
   - baileys.resilience.sessions
   - baileys.resilience.sessions.tables
+  - baileys.resilience.sessions.state
   - baileys.resilience.attributes
   - baileys.resilience.attributes.group
 seealso:
@@ -135,18 +154,19 @@ counts:
   type: dict
   sample: {"962301": {"pre-key": 812, "session": 301}}
 manifest:
-  description: Path and SHA256 of the manifest of each company that has one.
+  description: Path, SHA256 and epoch of the manifest of each company that has one.
   returned: success, and failure after the database was reached
   type: dict
   sample:
     "962301":
       path: /srv/whatsapp/baileys_sessions/company_962301/.resilience-manifest.jsonl
       sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      epoch: 0
 source:
   description: Where the sessions come from.
   returned: success, and failure after the database was reached
   type: dict
-  sample: {"detail": "/srv/whatsapp/baileys_sessions", "epoch": 0, "kind": "directory"}
+  sample: {"detail": "/srv/whatsapp/baileys_sessions", "kind": "directory"}
 target:
   description: The database.
   returned: success, and failure after the database was reached
@@ -191,6 +211,8 @@ from ansible_collections.baileys.resilience.plugins.module_utils._ansible import
     postgres_spec,
     sessions_home,
     source_results,
+    state_spec,
+    store_record,
     table_mapping,
     tables_spec,
 )
@@ -198,9 +220,9 @@ from ansible_collections.baileys.resilience.plugins.module_utils._resilience.clo
 from ansible_collections.baileys.resilience.plugins.module_utils._resilience.sessions.directory_source import (
     DirectorySource,
 )
+from ansible_collections.baileys.resilience.plugins.module_utils._resilience.sessions.import_guard import ImportOptions
 from ansible_collections.baileys.resilience.plugins.module_utils._resilience.sessions.importing import (
     CompanyImport,
-    ImportOptions,
     ImportReport,
     import_companies,
 )
@@ -213,9 +235,11 @@ def main() -> None:
             "reference_time": {"type": "str"},
             "newer_rows": {"type": "str", "choices": ["refuse", "overwrite"], "default": "refuse"},
             "accept_without_manifest": {"type": "bool", "default": False},
+            "accept_old_copy": {"type": "bool", "default": False},
             **postgres_spec(),
             **companies_spec(),
             **tables_spec(),
+            **state_spec(),
         },
         supports_check_mode=True,
     )
@@ -228,7 +252,11 @@ def main() -> None:
         if params["reference_time"]:
             from_iso(params["reference_time"])
         options = ImportOptions(
-            reference_time=params["reference_time"], newer_rows=params["newer_rows"], dry_run=module.check_mode
+            reference_time=params["reference_time"],
+            record=store_record(params).all(),
+            newer_rows=params["newer_rows"],
+            accept_old_copy=params["accept_old_copy"],
+            dry_run=module.check_mode,
         )
         report = import_companies(source, connect_params(params), table_mapping(params), companies, options)
         results = results_of(source, report)

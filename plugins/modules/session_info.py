@@ -121,7 +121,7 @@ source:
   description: What was looked at.
   returned: success
   type: dict
-  sample: {"detail": "db.example.net:5432/whatsapp", "epoch": 0, "kind": "primary"}
+  sample: {"detail": "db.example.net:5432/whatsapp", "kind": "primary"}
 snapshot_at:
   description: Time of the snapshot by the server's clock, UTC. For directories, the newest change among them.
   returned: success

@@ -135,7 +135,7 @@ source:
   description: The subject.
   returned: success, and failure after the stores were read
   type: dict
-  sample: {"detail": "db.example.net:5432/whatsapp", "epoch": 0, "kind": "primary"}
+  sample: {"detail": "db.example.net:5432/whatsapp", "kind": "primary"}
 snapshot_at:
   description: Time of the snapshot by the server's clock, UTC. For directories, the newest change among them.
   returned: success, and failure after the stores were read

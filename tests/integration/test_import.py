@@ -25,10 +25,12 @@ from baileys_resilience.errors import (
 from baileys_resilience.postgres import ConnectParams
 from baileys_resilience.sessions.directory_source import DirectorySource
 from baileys_resilience.sessions.directory_store import SessionsHome
-from baileys_resilience.sessions.importing import ImportOptions, ImportReport, import_companies
+from baileys_resilience.sessions.import_guard import ImportOptions
+from baileys_resilience.sessions.importing import ImportReport, import_companies
 from baileys_resilience.sessions.manifest import MANIFEST_FILE
 from baileys_resilience.sessions.model import TableMapping
 from baileys_resilience.sessions.postgres_store import open_snapshot
+from baileys_resilience.sessions.record import FILES, StoreOfRecord
 from baileys_resilience.sessions.verify import compare, inspect_company
 from tests.support.databases import Database
 from tests.support.exports import export_all
@@ -351,7 +353,8 @@ def test_rows_newer_than_a_reference_of_this_hosts_clock_are_refused(
     database: Database, home: SessionsHome, company: Company
 ) -> None:
     later(database, company, seconds=60)
-    options = ImportOptions(reference_time=to_iso(utc_now()), reference_clock="host")
+    since = StoreOfRecord(FILES, 1, to_iso(utc_now()), place=str(home.directory(company.id)))
+    options = ImportOptions(record={company.id: since})
     assert type(import_all(database, home, options).failed[company.id]) is Conflict
 
 

@@ -37,6 +37,9 @@ class Made:
     def __init__(self, companies: list[Company]) -> None:
         self._companies = {each.id: each for each in companies}
 
+    def info_of(self, company: str) -> SourceInfo:
+        return self.info
+
     def companies(self) -> list[str]:
         return list(self._companies)
 

@@ -24,6 +24,9 @@ class MemorySource:
         self._broken = broken or {}
         self.info = SourceInfo("backup", "memory", "2026-01-05T06:07:09Z")
 
+    def info_of(self, company: str) -> SourceInfo:
+        return self.info
+
     def companies(self) -> list[str]:
         return list(self._companies)
 

@@ -86,6 +86,10 @@ _CONNECT_MESSAGES: List[Tuple[str, Type[ResilienceError], str]] = [
 ]
 
 _STATUS_ACTIVE = 1  # psycopg2.extensions.TRANSACTION_STATUS_ACTIVE
+HINT_ROW_SECURITY = (
+    "what it hides would be taken for keys that are gone; use a login_user that sees every row (the table's owner, or a"
+    " role with BYPASSRLS)"
+)
 _CONFLICT_STATES = ("40001", "40P01", "55P03", "23505")
 _SCHEMA_STATES = {"42P01": "table", "42703": "column", "3F000": "schema"}
 
@@ -178,6 +182,8 @@ def translate(exc: Exception, *, operation: str, subject: str) -> ResilienceErro
         return SchemaMismatch(
             message, hint="set session_tables to the tables and columns that hold the sessions", **where
         )
+    if state == "42501" and "row-level security" in message:
+        return Refused(message, hint=HINT_ROW_SECURITY, **where)
     if state.startswith("28") or state == "42501":
         return Refused(message, hint="grant the login user what is missing", **where)
     if state in _CONFLICT_STATES:

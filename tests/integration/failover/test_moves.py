@@ -18,6 +18,7 @@ from baileys_resilience.errors import ApplicationError, Busy, SourceTooOld, Step
 from baileys_resilience.failover.code import prepare
 from baileys_resilience.failover.processes import environment_of
 from baileys_resilience.failover.sources import bring_mirror_up_to_date
+from baileys_resilience.sessions.manifest import MANIFEST_FILE, read_manifest
 from lab import Lab, nodejs, processes
 from tests.integration.failover.host import Host
 
@@ -132,6 +133,39 @@ def write_a_newer_row(host: Host) -> None:
         " WHERE company_id = %s",
         host.company,
     )
+
+
+def test_a_directory_of_an_earlier_epoch_is_not_taken_over_by_a_failback(host: Host) -> None:
+    first = epoch_of_copy_after_failover(host)
+    host.assert_alive("on files")
+    host.failback()
+    old = newest_archive(host)
+    assert epoch_of_copy_after_failover(host) == first + 2
+    host.assert_alive("on files again")
+    current = host.place.rename(host.place.with_name("current"))
+    shutil.copytree(old, host.place)
+    try:
+        with host.refuses(StepFailed, cause=f"was exported in epoch {first}", hint="failover_accept_data_loss"):
+            host.failback()
+    finally:
+        shutil.rmtree(host.place)
+        current.rename(host.place)
+    host.failback()
+    assert host.store() == "postgres"
+
+
+def epoch_of_copy_after_failover(host: Host) -> int:
+    """The epoch in the manifest, which is one less than that of the store that the copy became."""
+    host.failover()
+    entry = json.loads((host.state / "stores.json").read_text())["companies"][host.company]
+    epoch = read_manifest(host.place / MANIFEST_FILE).header.source.epoch
+    assert (entry["epoch"], entry["lineage"]) == (epoch + 1, epoch)
+    return epoch
+
+
+def newest_archive(host: Host) -> Path:
+    kept = (host.place.parent / ".resilience" / "previous").glob(f"{host.place.name}.*")
+    return max(kept, key=lambda path: int(path.name.rpartition(".")[2]))
 
 
 def test_a_failback_with_a_damaged_directory_refuses_and_stays_on_files(host: Host) -> None:

@@ -10,6 +10,7 @@ import pwd
 from pathlib import Path
 from typing import Any
 
+from baileys_resilience.sessions.record import FILES, POSTGRES, StoreRecord
 from tests.support.databases import Database
 from tests.support.playbooks import Ansible, login, task, tree
 from tests.support.synthetic import Company, expected_file_name, make_companies
@@ -54,7 +55,7 @@ def test_an_export_is_foretold_done_once_and_then_found_done(
         assert manifest["path"] == str(home / f"company_{company.id}" / MANIFEST)
         footer = json.loads(Path(later[-1]["manifest"][company.id]["path"]).read_text().splitlines()[-1])
         assert footer["sha256"] == later[-1]["manifest"][company.id]["sha256"]
-    assert applied["source"] == {"kind": "primary", "detail": database.params.where, "epoch": 0}
+    assert applied["source"] == {"kind": "primary", "detail": database.params.where}
     assert applied["lsn"]
     assert applied["snapshot_at"].endswith("Z")
     assert applied["failed_companies"] == {}
@@ -176,6 +177,38 @@ def test_rows_that_somebody_wrote_meanwhile_are_refused_until_told_otherwise(
     assert "set newer_rows to overwrite" in refused["msg"]
     assert refused["companies"].keys() == {"962302"}
     assert taken["companies"]["962301"]["updated"] == {"session": 6}
+    assert again["changed"] is False
+
+
+def test_an_import_asks_the_store_of_record_and_an_export_writes_its_epoch(
+    ansible: Ansible, database: Database, tmp_path: Path
+) -> None:
+    companies = make_companies(2)
+    database.fill(*companies)
+    home, record = tmp_path / "sessions", StoreRecord(tmp_path / "state")
+    for store in (FILES, POSTGRES):
+        record.move(["962301"], store, by="a test", places={})
+    state = {**login(database.params), "state_dir": str(record.path.parent)}
+    [exported] = ansible.play([task("session_export", **state, dest=str(home))]).results
+    assert {name: each["epoch"] for name, each in exported["manifest"].items()} == {"962301": 2, "962302": 0}
+    for company in companies:
+        live_on_files(home, company)
+    refused, foretold, taken, again = ansible.play(
+        [
+            task("session_import", **state, src=str(home)),
+            task("session_import", **state, src=str(home), check=True, accept_old_copy=True),
+            task("session_import", **state, src=str(home), accept_old_copy=True),
+            task("session_import", **state, src=str(home)),
+        ]
+    ).results
+    assert refused["failed"]
+    assert "company 962301: lives in PostgreSQL since" in refused["msg"]
+    assert "set accept_old_copy" in refused["msg"]
+    assert refused["companies"].keys() == {"962302"}
+    assert foretold["companies"] == taken["companies"]
+    assert taken["companies"]["962301"]["updated"] == {"creds": 1, "session": 1}
+    assert {name: each["epoch"] for name, each in taken["manifest"].items()} == {"962301": 2, "962302": 0}
+    assert not again.get("failed"), "what is equal is no old copy"
     assert again["changed"] is False
 
 

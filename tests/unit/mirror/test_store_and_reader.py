@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,7 @@ def test_a_mirror_gives_back_what_was_put_in(directory: Path) -> None:
     with open_mirror(directory) as reader:
         assert reader.info.kind == "mirror"
         assert (reader.info.snapshot_at, reader.info.lsn) == (SERVER.snapshot_at, SERVER.lsn)
+        assert reader.info_of(COMPANY.id) == replace(reader.info, epoch=3)
         state = reader.company_state(COMPANY.id)
         assert (state.good, state.epoch, state.counts, state.problems) == (True, 3, COMPANY.counts(), [])
         assert reader.creds("another") is None

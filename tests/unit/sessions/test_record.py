@@ -56,6 +56,21 @@ def test_a_move_that_is_taken_back_grows_the_epoch_and_keeps_the_lineage_of_the_
     assert (entry.store, entry.epoch, entry.lineage) == (POSTGRES, 2, 0)
 
 
+def test_files_are_of_the_lineage_of_the_copy_that_they_were_made_from(record: StoreRecord) -> None:
+    for store in (FILES, POSTGRES):
+        record.move(["962301", "962302"], store, by="run", places={})
+    record.move(["962301", "962302"], FILES, by="run", places={}, copied_from={"962301": 1})
+    assert (record.get("962301").epoch, record.get("962301").lineage) == (3, 1)
+    assert record.get("962302").lineage == 2, "nobody said from which copy: from the store as it was"
+
+
+def test_rows_belong_to_the_epoch_that_postgresql_was_left_in(record: StoreRecord) -> None:
+    for store in (FILES, POSTGRES):
+        record.move(["962301", "962302"], store, by="run", places={})
+    record.move(["962301"], FILES, by="run", places={})
+    assert record.epochs_of_rows() == {"962301": 2, "962302": 2}
+
+
 def test_every_change_of_the_record_is_visible_from_outside(record: StoreRecord) -> None:
     seen = {record.version()}
     for store in (FILES, POSTGRES, FILES):

@@ -141,7 +141,14 @@ class RecordStore(Step[FailoverContext]):
         places = (
             {company: str(context.home.directory(company)) for company in companies} if context.target == FILES else {}
         )
-        moved = context.record.move(companies, context.target, by=context.run_id, places=places)
+        exported = context.result_or_empty("export").get("sessions", {})
+        moved = context.record.move(
+            companies,
+            context.target,
+            by=context.run_id,
+            places=places,
+            copied_from={company: session["epoch"] for company, session in exported.items() if "epoch" in session},
+        )
         return {
             "before": before,
             "stores": {c: asdict(e) for c, e in moved.items()},

@@ -16,7 +16,8 @@ from typing import Any, Dict, List
 from ..errors import Misconfigured, StepFailed, UsageError, VerificationFailed
 from ..files import fsync_directory
 from ..sessions.directory_source import DirectorySource
-from ..sessions.importing import CompanyImport, ImportOptions, ImportReport, import_companies
+from ..sessions.import_guard import ImportOptions
+from ..sessions.importing import CompanyImport, ImportReport, import_companies
 from ..sessions.postgres_store import open_snapshot
 from ..sessions.verify import compare, inspect_company
 from ..steps.engine import Notes, Result, Step
@@ -88,12 +89,11 @@ def _rehearse(context: FailoverContext) -> ImportReport:
 def import_sessions(context: FailoverContext, companies: List[str], *, dry_run: bool) -> ImportReport:
     """One transaction for all companies. Raises StepFailed when any of them cannot be taken over, before it commits."""
     # The files are the store of record since the switch; rows written later were written by a second writer.
-    entries = context.record.all()
-    since = {company: entries[company].since for company in companies}
+    policy = context.settings.policy
     options = ImportOptions(
-        reference_times=since,
-        reference_clock="host",
-        newer_rows=context.settings.policy.newer_rows,
+        record=context.record.all(),
+        newer_rows=policy.newer_rows,
+        accept_old_copy=policy.accept_data_loss,
         dry_run=dry_run,
     )
     database, tables = context.settings.database, context.settings.tables

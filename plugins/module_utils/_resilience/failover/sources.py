@@ -234,5 +234,6 @@ def open_source(settings: FailoverSettings, kind: str) -> Iterator[SessionSource
     params = settings.database if kind == PRIMARY else settings.replica
     if params is None:
         raise Unavailable("it is not configured", operation="open source", subject=kind, hint="set failover_replica")
-    with open_snapshot(params, settings.tables, deadline_seconds=settings.policy.connect_seconds * 2) as snapshot:
+    seconds, epochs = settings.policy.connect_seconds * 2, StoreRecord(settings.state).epochs_of_rows()
+    with open_snapshot(params, settings.tables, deadline_seconds=seconds, epochs=epochs) as snapshot:
         yield snapshot

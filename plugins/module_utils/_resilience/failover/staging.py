@@ -29,7 +29,7 @@ from .sources import open_source
 @dataclass(frozen=True)
 class StagedSession:
     """One company in the run's staging. ``content`` is a digest of what it holds, whatever the order and time of the
-    export.
+    export; ``epoch`` is that of the store that the source is a copy of.
     """
 
     company: str
@@ -42,6 +42,7 @@ class StagedSession:
     user: Optional[str]
     manifest_sha256: str
     content: str
+    epoch: int = 0
 
 
 @dataclass
@@ -133,6 +134,7 @@ def _keep(
         each.user,
         each.manifest_sha256,
         content_digest(target),
+        each.epoch,
     )
 
 

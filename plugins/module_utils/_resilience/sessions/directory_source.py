@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -48,6 +49,10 @@ class DirectorySource:
     def info(self) -> SourceInfo:
         newest = max((self._home.directory(c).stat().st_mtime for c in self.companies()), default=0.0)
         return SourceInfo("directory", str(self._home.path), _moment(newest))
+
+    def info_of(self, company: str) -> SourceInfo:
+        manifest = self.manifest(company)
+        return replace(self.info, epoch=manifest.header.source.epoch if manifest else 0)
 
     def companies(self) -> List[str]:
         return self._home.companies()

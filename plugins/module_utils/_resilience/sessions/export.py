@@ -65,6 +65,7 @@ class CompanyExport:
     user: Optional[str]
     changed: bool
     previous: Optional[Path] = None
+    epoch: int = 0
 
 
 @dataclass
@@ -92,6 +93,7 @@ class StagedCompany:
     manifest_sha256: str
     user: Optional[str]
     written: Sequence[str]
+    epoch: int
 
 
 def export_companies(
@@ -237,8 +239,9 @@ def _make_durable(home: SessionsHome, staged: Sequence[StagedCompany]) -> None:
 
 def _stage_company(source: SessionSource, home: SessionsHome, company: str, earlier: Optional[Path]) -> StagedCompany:
     shared = EarlierCopy(earlier) if earlier else None
+    info = source.info_of(company)
     try:
-        writer = CompanyWriter(home, Header(company, source.info, now_iso()), shared)
+        writer = CompanyWriter(home, Header(company, info, now_iso()), shared)
         try:
             creds = encode_company(source, company, writer.add)
             digest = writer.finish()
@@ -248,7 +251,9 @@ def _stage_company(source: SessionSource, home: SessionsHome, company: str, earl
     finally:
         if shared:
             shared.close()
-    return StagedCompany(company, writer.path, writer.manifest.totals, digest, paired_user(creds), writer.written)
+    return StagedCompany(
+        company, writer.path, writer.manifest.totals, digest, paired_user(creds), writer.written, info.epoch
+    )
 
 
 def encode_company(source: SessionSource, company: str, add: AddFile) -> Dict[str, Any]:
@@ -307,5 +312,6 @@ def activate(home: SessionsHome, staged: StagedCompany, report: ExportReport) ->
             staged.user,
             changed,
             previous,
+            staged.epoch,
         )
     )

@@ -6,9 +6,6 @@
 Only what differs is written: new keys are added, changed ones updated (extra columns stay), and those that Baileys
 consumed are deleted. All in one transaction, read back inside it; a company that cannot be taken over is rolled back
 to its savepoint and reported.
-
-A row is *newer* when it was written after the files became the store of record and is neither what was exported nor
-what the files hold: somebody wrote to PostgreSQL meanwhile, and a human has to say which of the two is the session.
 """
 
 from __future__ import annotations
@@ -16,10 +13,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from ..clock import from_iso, utc_now
 from ..errors import (
     Conflict,
     CredsInvalid,
@@ -28,35 +23,20 @@ from ..errors import (
     ResilienceError,
     VerificationFailed,
 )
-from ..postgres import ConnectParams, server_now, session, translated
+from ..postgres import ConnectParams, session, translated
 from ..progress import Progress, Silent
-from .codec import encode_creds, encode_key, sha256, short_id
+from .codec import encode_creds, encode_key, sha256
 from .creds import CredsAudit
 from .directory_source import CanonicalKey, DirectorySource
 from .export import OF_ONE_COMPANY
-from .manifest import CREDS_TYPE, Entry
+from .import_guard import ImportGuard, ImportOptions, Row
+from .manifest import CREDS_TYPE
 from .model import RawKey, SourceInfo, TableMapping
 from .postgres_store import PostgresSnapshot, check_tables
 from .table_writer import TableWriter
 from .verify import KeyName, compare
 
 _CREDS: KeyName = (CREDS_TYPE, "")
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """``reference_time`` (ISO 8601): since when the files are the store of record; default is each manifest's
-    snapshot time. ``reference_times`` has it by company and comes first.
-
-    ``reference_clock`` tells whose clock it is: ``database`` or ``host`` (then the difference of the two is allowed
-    for).
-    """
-
-    reference_time: Optional[str] = None
-    reference_times: Mapping[str, str] = field(default_factory=dict)
-    reference_clock: str = "database"
-    newer_rows: str = "refuse"
-    dry_run: bool = False
 
 
 @dataclass
@@ -87,15 +67,6 @@ class ImportReport:
         return any(each.changed for each in self.imported)
 
 
-class _Row(NamedTuple):
-    """What PostgreSQL holds for one key: digest of the canonical content (None when it does not decode) and when it
-    was written.
-    """
-
-    sha256: Optional[str]
-    updated_at: Optional[str]
-
-
 @dataclass
 class _Changes:
     """``wanted`` is what the table should hold in the end: digests by (type, id)."""
@@ -105,6 +76,9 @@ class _Changes:
     updated: List[CanonicalKey] = field(default_factory=list)
     deleted: List[KeyName] = field(default_factory=list)
     unchanged: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.updated or self.deleted)
 
     def overwritten(self) -> List[KeyName]:
         return [(key.type, key.id) for key in self.updated] + self.deleted
@@ -181,7 +155,7 @@ class _Importer:
         self._rows = rows
         self._writer = TableWriter(cursor, tables)
         self._source = source
-        self._options = options
+        self._guard = ImportGuard(cursor, source, options)
 
     def run(self, company: str) -> CompanyImport:
         content, creds = self._read_creds(company)
@@ -193,7 +167,8 @@ class _Importer:
         if rows:
             changes = self._plan(company, rows, creds)
             overwritten.update({name: rows[name] for name in changes.overwritten()})
-        self._refuse_newer(company, overwritten)
+        if changes or not rows or result.creds != "unchanged":
+            self._guard.check(company, overwritten)
         if result.creds != "unchanged":
             self._writer.write_creds(company, content, insert=present is None)
         if not rows:
@@ -201,7 +176,7 @@ class _Importer:
         else:
             self._write(company, changes, result)
         if result.changed:
-            self._read_back(company, changes.wanted)
+            self._read_back(company, sha256(content), changes.wanted)
         return result
 
     def _read_creds(self, company: str) -> Tuple[bytes, Dict[str, Any]]:
@@ -215,26 +190,29 @@ class _Importer:
             )
         return encode_creds(raw.value, company=company)
 
-    def _lock_and_read_creds(self, company: str) -> Optional[_Row]:
+    def _lock_and_read_creds(self, company: str) -> Optional[Row]:
         """What PostgreSQL holds, locked against a second writer; None without a row."""
         self._writer.lock(company)
+        return self._creds_row(company)
+
+    def _creds_row(self, company: str) -> Optional[Row]:
         raw = self._rows.creds(company)
         if raw is None:
             return None
         try:
-            return _Row(sha256(encode_creds(raw.value, company=company)[0]), raw.updated_at)
+            return Row(sha256(encode_creds(raw.value, company=company)[0]), raw.updated_at)
         except CredsInvalid:
-            return _Row(None, raw.updated_at)
+            return Row(None, raw.updated_at)
 
-    def _read_rows(self, company: str) -> Dict[KeyName, _Row]:
-        rows: Dict[KeyName, _Row] = {}
+    def _read_rows(self, company: str) -> Dict[KeyName, Row]:
+        rows: Dict[KeyName, Row] = {}
 
         def see(key: RawKey) -> None:
             try:
                 digest: Optional[str] = sha256(encode_key(key.type, key.id, key.value, company=company))
             except KeyUndecodable:
                 digest = None
-            rows[key.type, key.id] = _Row(digest, key.updated_at)
+            rows[key.type, key.id] = Row(digest, key.updated_at)
 
         self._rows.stream_keys(company, see)
         return rows
@@ -265,7 +243,7 @@ class _Importer:
         result.deleted = _by_type(changes.deleted)
         result.unchanged = changes.unchanged
 
-    def _plan(self, company: str, rows: Dict[KeyName, _Row], creds: Dict[str, Any]) -> _Changes:
+    def _plan(self, company: str, rows: Dict[KeyName, Row], creds: Dict[str, Any]) -> _Changes:
         changes = _Changes()
         audit = CredsAudit(creds)
         for key in self._source.canonical_keys(company):
@@ -283,57 +261,31 @@ class _Importer:
         _refuse_problems(company, audit)
         return changes
 
-    def _refuse_newer(self, company: str, overwritten: Dict[KeyName, _Row]) -> None:
-        if self._options.newer_rows == "overwrite" or not overwritten:
-            return
-        manifest = self._source.manifest(company)
-        since = self._options.reference_times.get(company) or self._options.reference_time
-        if manifest is None and not since:
-            return
-        exported = {(e.type, e.id): e for e in manifest.entries()} if manifest else {}
-        limit = self._limit(since, manifest.header.source.snapshot_at if manifest else "")
-        newer = [name for name, row in overwritten.items() if _is_newer(row, exported.get(name), limit)]
-        if newer:
-            examples = ", ".join(f"{key_type} {short_id(key_id)}" for key_type, key_id in newer[:3])
-            raise Conflict(
-                f"{len(newer)} rows in PostgreSQL are newer than the files ({examples})",
-                operation="import company",
-                subject=company,
-                hint="somebody wrote to PostgreSQL after the switch; stop that writer, compare with session_verify, and"
-                " if the files are the session set newer_rows to overwrite",
-            )
-
-    def _limit(self, since: Optional[str], snapshot_at: str) -> datetime:
-        """Rows written after this moment of the database's clock are newer."""
-        limit = from_iso(since or snapshot_at)
-        if since and self._options.reference_clock == "host":
-            limit += from_iso(server_now(self._cursor)) - utc_now()
-        return limit
-
-    def _read_back(self, company: str, wanted: Dict[KeyName, str]) -> None:
-        """Compare the rows with the files before they are committed. Where nothing in the table could change a row on
-        its way, counting them is enough; whoever wants every key compared afterwards has session_verify.
+    def _read_back(self, company: str, creds_sha256: str, wanted: Dict[KeyName, str]) -> None:
+        """Compare the rows with the files before they are committed. Creds are read again always. Keys are only
+        counted where nothing in the tables could change a row on its way; whoever wants every key compared afterwards
+        has session_verify.
         """
-        if self._writer.stores_as_sent and self._rows.count_keys_of(company) == _by_type(wanted):
-            return
-        actual = {name: row.sha256 or "" for name, row in self._read_rows(company).items()}
-        difference = compare(wanted, actual)
-        if difference:
+        self._writer.fire_deferred_triggers()
+        creds = self._creds_row(company)
+        actual = {_CREDS: creds.sha256 or ""} if creds else {}
+        counted = self._rows.count_keys_of(company) == _by_type(wanted)
+        if self._writer.stores_as_sent and counted:
+            actual.update(wanted)
+        else:
+            actual.update({name: row.sha256 or "" for name, row in self._read_rows(company).items()})
+        difference = compare({_CREDS: creds_sha256, **wanted}, actual)
+        if difference or not counted:
+            found = difference.summary() if difference else "some keys have more than one row"
             raise VerificationFailed(
-                f"after the import the table is not equal to the files: {difference.summary()}",
+                f"after the import the table is not equal to the files: {found}",
                 operation="import company",
                 subject=company,
                 hint="a trigger or rule changes the rows, or the table lacks its primary key; nothing was imported",
             )
 
 
-def _is_newer(row: _Row, exported: Optional[Entry], limit: datetime) -> bool:
-    if exported is not None and row.sha256 == exported.sha256:
-        return False
-    return row.updated_at is not None and from_iso(row.updated_at) > limit
-
-
-def _creds_change(present: Optional[_Row], content: bytes) -> str:
+def _creds_change(present: Optional[Row], content: bytes) -> str:
     if present is None:
         return "added"
     return "unchanged" if present.sha256 == sha256(content) else "updated"

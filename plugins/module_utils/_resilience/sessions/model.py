@@ -47,7 +47,10 @@ class RawCreds(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """Where a snapshot comes from and of when it is. ``kind``: primary, replica, mirror, directory, client, backup."""
+    """Where a snapshot comes from and of when it is. ``kind``: primary, replica, mirror, directory, client, backup.
+
+    ``epoch`` is that of one company's copy (:meth:`SessionSource.info_of`); a source as a whole has none.
+    """
 
     kind: str
     detail: str
@@ -64,6 +67,9 @@ class SessionSource(Protocol):
 
     @property
     def info(self) -> SourceInfo: ...
+
+    def info_of(self, company: str) -> SourceInfo:
+        """The same with the epoch that the company's copy belongs to: what a manifest made of it says."""
 
     def companies(self) -> List[str]: ...
 

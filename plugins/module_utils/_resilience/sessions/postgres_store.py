@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from dataclasses import replace
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .._thirdparty import require
-from ..errors import KeyUndecodable, Misconfigured, SchemaMismatch
-from ..postgres import ConnectParams, Deadline, server_now, session, translated
+from ..errors import KeyUndecodable, Misconfigured, Refused, SchemaMismatch
+from ..postgres import HINT_ROW_SECURITY, ConnectParams, Deadline, server_now, session, translated
 from .model import KeySink, RawCreds, RawKey, SourceInfo, TableMapping
 
 DEFAULT_DEADLINE_SECONDS = 10.0
@@ -26,7 +27,11 @@ def table_identifier(name: str) -> Any:
 
 
 def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
-    """Raise SchemaMismatch naming the first table or column of the mapping that is missing, and the option to set."""
+    """Raise SchemaMismatch naming the first table or column of the mapping that is missing, and the option to set;
+    Refused for a table that shows this role some of its rows only. To be called inside a transaction.
+    """
+    # From here on the server raises an error instead of leaving out rows, also for what lies behind a view.
+    cursor.execute("SET LOCAL row_security = off")
     for part, table in (("auth", tables.auth), ("keys", tables.keys)):
         cursor.execute("SELECT to_regclass(%s)::oid", (regclass_text(table.table),))
         oid = cursor.fetchone()[0]
@@ -43,6 +48,7 @@ def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
             (oid,),
         )
         present = {row[0] for row in cursor.fetchall()}
+        _refuse_hidden_rows(cursor, table.table, oid, where)
         for option, column in vars(table).items():
             if option != "table" and column is not None and column not in present:
                 raise SchemaMismatch(
@@ -52,6 +58,18 @@ def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
                     hint=f"set session_tables.{part}.{option} to the column that holds it "
                     f"(there are: {', '.join(sorted(present))})",
                 )
+
+
+def _refuse_hidden_rows(cursor: Any, table: str, oid: int, where: str) -> None:
+    cursor.execute("SELECT row_security_active(%s::oid), current_user", (oid,))
+    active, role = cursor.fetchone()
+    if active:
+        raise Refused(
+            f"row-level security hides rows of {table} from {role}",
+            operation="check tables",
+            subject=where,
+            hint=HINT_ROW_SECURITY,
+        )
 
 
 def regclass_text(name: str) -> str:
@@ -64,17 +82,29 @@ class PostgresSnapshot:
     :class:`model.SessionSource`.
     """
 
-    def __init__(self, cursor: Any, deadline: Deadline, tables: TableMapping, info: SourceInfo, export_id: str) -> None:
+    def __init__(
+        self,
+        cursor: Any,
+        deadline: Deadline,
+        tables: TableMapping,
+        info: SourceInfo,
+        export_id: str,
+        epochs: Optional[Mapping[str, int]] = None,
+    ) -> None:
         self._cursor = cursor
         self._deadline = deadline
         self._tables = tables
         self._info = info
         #: for :func:`open_snapshot` in another process, so that both read the same state
         self.export_id = export_id
+        self._epochs = epochs or {}
 
     @property
     def info(self) -> SourceInfo:
         return self._info
+
+    def info_of(self, company: str) -> SourceInfo:
+        return replace(self._info, epoch=self._epochs.get(company, 0))
 
     def companies(self) -> List[str]:
         """Companies that have creds, in a stable order."""
@@ -106,7 +136,8 @@ class PostgresSnapshot:
     def stream_keys(self, company: str, sink: KeySink) -> None:
         sql = require("psycopg2.sql")
         keys = self._tables.keys
-        query = sql.SQL("COPY (SELECT {}, {}, {}, {} FROM {} WHERE {} = {}) TO STDOUT").format(
+        # As text, since a char(n) column would hand out its padding with each name.
+        query = sql.SQL("COPY (SELECT {}::text, {}::text, {}, {} FROM {} WHERE {} = {}) TO STDOUT").format(
             sql.Identifier(keys.type),
             sql.Identifier(keys.id),
             sql.Identifier(keys.value),
@@ -226,20 +257,24 @@ def open_snapshot(
     *,
     export_id: str = "",
     deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
-    epoch: int = 0,
+    epochs: Optional[Mapping[str, int]] = None,
 ) -> Iterator[PostgresSnapshot]:
-    """Connect and hold one snapshot. ``deadline_seconds`` bounds each silence of the server, not the whole read."""
+    """Connect and hold one snapshot. ``deadline_seconds`` bounds each silence of the server, not the whole read.
+
+    ``epochs`` (:meth:`record.StoreRecord.epochs_of_rows`) is what copies of the rows carry; whoever makes none can
+    leave it out.
+    """
     with session(params, operation="read sessions", deadline_seconds=deadline_seconds) as (connection, deadline):
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection.cursor() as cursor:
             if export_id:
                 cursor.execute("SET TRANSACTION SNAPSHOT %s", (export_id,))
             check_tables(cursor, tables, params.where)
-            info, exported = _describe(cursor, params, epoch)
-            yield PostgresSnapshot(cursor, deadline, tables, info, export_id or exported)
+            info, exported = _describe(cursor, params)
+            yield PostgresSnapshot(cursor, deadline, tables, info, export_id or exported, epochs)
 
 
-def _describe(cursor: Any, params: ConnectParams, epoch: int) -> Tuple[SourceInfo, str]:
+def _describe(cursor: Any, params: ConnectParams) -> Tuple[SourceInfo, str]:
     with translated("read sessions", params.where):
         cursor.execute("SHOW server_encoding")
         encoding = cursor.fetchone()[0]
@@ -255,10 +290,10 @@ def _describe(cursor: Any, params: ConnectParams, epoch: int) -> Tuple[SourceInf
         if in_recovery:
             snapshot_at = _replayed_until(cursor)
             cursor.execute("SELECT pg_last_wal_replay_lsn()::text")
-            return SourceInfo("replica", params.where, snapshot_at, cursor.fetchone()[0], epoch), ""
+            return SourceInfo("replica", params.where, snapshot_at, cursor.fetchone()[0]), ""
         cursor.execute("SELECT pg_current_wal_lsn()::text, pg_export_snapshot()")
         lsn, exported = cursor.fetchone()
-        return SourceInfo("primary", params.where, server_now(cursor), lsn, epoch), exported
+        return SourceInfo("primary", params.where, server_now(cursor), lsn), exported
 
 
 def _replayed_until(cursor: Any) -> str:

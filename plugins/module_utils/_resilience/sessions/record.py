@@ -36,8 +36,9 @@ class StoreOfRecord:
     """``since`` (ISO 8601, this host's clock) and ``by`` (a run's id) say when and why the company came here;
     ``place`` is the directory.
 
-    ``lineage`` is the epoch from which copies made of this store are still of this session. It trails ``epoch`` after
-    a move that was taken back: the data never left, so a mirror of before is as good as it was.
+    ``lineage`` is the epoch from which copies are still of this session. In PostgreSQL it trails ``epoch`` after a
+    move that was taken back: the data never left, so a mirror of before is as good as it was. On files it is the epoch
+    of the copy that they were made from, which their manifest names.
     """
 
     store: str = POSTGRES
@@ -84,11 +85,26 @@ class StoreRecord:
     def get(self, company: str) -> StoreOfRecord:
         return self.all().get(company, StoreOfRecord())
 
+    def epochs_of_rows(self) -> Dict[str, int]:
+        """The epoch that the rows in PostgreSQL belong to, by company; one that is not named has 0. While a company
+        lives on files its rows are what the files were made from.
+        """
+        return {
+            company: entry.epoch if entry.store == POSTGRES else entry.lineage for company, entry in self.all().items()
+        }
+
     def move(
-        self, companies: Sequence[str], store: str, *, by: str, places: Mapping[str, str]
+        self,
+        companies: Sequence[str],
+        store: str,
+        *,
+        by: str,
+        places: Mapping[str, str],
+        copied_from: Optional[Mapping[str, int]] = None,
     ) -> Dict[str, StoreOfRecord]:
         """Record that ``companies`` live in ``store`` from now on; a company that already does keeps its epoch.
-        Returns the new entries.
+        ``copied_from`` names the epoch of the copy that a company's files were made from, where it is known. Returns
+        the new entries.
         """
         if store not in (POSTGRES, FILES):
             raise UsageError(
@@ -100,7 +116,8 @@ class StoreRecord:
             before = entries.get(company, StoreOfRecord())
             if before.store != store:
                 epoch = before.epoch + 1
-                before = StoreOfRecord(store, epoch, now_iso(), by, places.get(company, ""), lineage=epoch)
+                lineage = epoch if store == POSTGRES else (copied_from or {}).get(company, before.lineage)
+                before = StoreOfRecord(store, epoch, now_iso(), by, places.get(company, ""), lineage)
             moved[company] = entries[company] = before
         self._write(entries)
         return moved

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from itertools import islice
-from typing import Any, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .._thirdparty import require
 from ..postgres import server_now
@@ -18,6 +18,8 @@ from .verify import KeyName
 
 #: rows that are handed to libpq at once; about 20 kB
 ROWS_AT_ONCE = 64
+ROWS_OF_ONE_INSERT = 1000
+_VALUES_AS_SENT = ("json", "jsonb", "text", "character varying")
 
 
 class TableWriter:
@@ -29,8 +31,14 @@ class TableWriter:
         keys = tables.keys
         self._creds_type = self._column_type(tables.auth.table, tables.auth.creds)
         self._types = {name: self._column_type(keys.table, getattr(keys, name)) for name in ("type", "id", "value")}
-        #: whether the keys' table stores what it is sent: no trigger, rule, policy or partition can change a row
-        self.stores_as_sent = self._stores_as_sent(keys.table)
+        self._is_view = self._kind(keys.table) == "v"
+        self._are_plain = all(self._is_plain(table) for table in (tables.auth.table, keys.table))
+        #: whether the keys' table stores what it is sent: nothing in either table can change a row of keys on its way
+        self.stores_as_sent = (
+            self._are_plain
+            and self._types["value"] in _VALUES_AS_SENT
+            and all(self._stores_names_as_sent(keys.table, column) for column in (keys.type, keys.id))
+        )
 
     def lock(self, company: str) -> None:
         """Lock the company's row against a second writer, without waiting for one."""
@@ -42,19 +50,47 @@ class TableWriter:
             )
         )
 
-    def _stores_as_sent(self, table: str) -> bool:
+    def fire_deferred_triggers(self) -> None:
+        """Let what waits for the commit happen now, so that what is read afterwards is what will be committed. Then
+        it waits again, for the next company.
+        """
+        if not self._are_plain:
+            self._cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
+
+    def _is_plain(self, table: str) -> bool:
+        """No trigger, rule, policy, partition or heir of the table can change a row."""
+        return bool(
+            self._of_class(
+                "relkind = 'r' AND NOT relhasrules AND NOT relrowsecurity AND NOT relispartition AND NOT relhassubclass"
+                " AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = pg_class.oid AND NOT tgisinternal)",
+                table,
+            )
+        )
+
+    def _kind(self, table: str) -> str:
+        return str(self._of_class("relkind", table))
+
+    def _of_class(self, expression: str, table: str) -> Any:
         self._cursor.execute(
-            "SELECT relkind = 'r' AND NOT relhasrules AND NOT relrowsecurity AND NOT relispartition"
-            " AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = pg_class.oid AND NOT tgisinternal)"
-            " FROM pg_class WHERE oid = to_regclass(%s)",
+            f"SELECT {expression} FROM pg_class WHERE oid = to_regclass(%s)",  # noqa: S608 - two texts of this class
             (regclass_text(table),),
+        )
+        return self._cursor.fetchone()[0]
+
+    def _stores_names_as_sent(self, table: str, column: str) -> bool:
+        """Not a domain, nor a type that pads or folds: text, varchar, uuid, or an enum."""
+        self._cursor.execute(
+            "SELECT typtype = 'e' OR typname IN ('text', 'varchar', 'uuid') FROM pg_attribute"
+            " JOIN pg_type ON pg_type.oid = atttypid WHERE attrelid = to_regclass(%s) AND attname = %s",
+            (regclass_text(table), column),
         )
         return bool(self._cursor.fetchone()[0])
 
     def _column_type(self, table: str, column: str) -> str:
-        # Without its length: a cast to varchar(200) cuts silently, and the cut id could be another key's.
+        # Without its length: a cast to varchar(200) cuts silently, and the cut id could be another key's. With NULL in
+        # the place of -1 char(40) would come as "character", which is char(1).
         self._cursor.execute(
-            "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s",
+            "SELECT format_type(atttypid, -1) FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s",
             (regclass_text(table), column),
         )
         return str(self._cursor.fetchone()[0])
@@ -85,6 +121,9 @@ class TableWriter:
 
     def add(self, company: str, keys: Iterable[CanonicalKey]) -> None:
         """COPY the keys in; they may be made while the server works. What making them raises is raised here."""
+        if self._is_view:
+            self._insert(company, keys)
+            return
         sql = require("psycopg2.sql")
         table = self._tables.keys
         columns = [table.company, table.type, table.id, table.value] + ([table.updated_at] if table.updated_at else [])
@@ -99,6 +138,26 @@ class TableWriter:
             if writer.error:  # all that the driver knows of it is that reading failed
                 raise writer.error from None
             raise
+
+    def _insert(self, company: str, keys: Iterable[CanonicalKey]) -> None:
+        """For a view, into which the server does not COPY."""
+        sql = require("psycopg2.sql")
+        stamp = self._tables.keys.updated_at
+        query = sql.SQL(
+            "INSERT INTO {table} ({company}, {type}, {id}, {value}{stamp}) SELECT {company_id}, n.type::{type_type},"
+            " n.id::{id_type}, n.value::{value_type}{now}"
+            " FROM unnest(%s::text[], %s::text[], %s::text[]) AS n(type, id, value)"
+        ).format(
+            stamp=sql.SQL(", {}").format(sql.Identifier(stamp)) if stamp else sql.SQL(""),
+            now=sql.SQL(", clock_timestamp()" if stamp else ""),
+            **self._key_names(company),
+        )
+        remaining = iter(keys)
+        while True:
+            some = list(islice(remaining, ROWS_OF_ONE_INSERT))
+            if not some:
+                return
+            self._cursor.execute(query, _columns(some))
 
     def update(self, company: str, keys: List[CanonicalKey]) -> None:
         if not keys:
@@ -115,8 +174,7 @@ class TableWriter:
             " FROM unnest(%s::text[], %s::text[], %s::text[]) AS n(type, id, value)"
             " WHERE k.{company} = {company_id} AND k.{type} = n.type::{type_type} AND k.{id} = n.id::{id_type}"
         ).format(stamp=stamp, **self._key_names(company))
-        columns = ([k.type for k in keys], [k.id for k in keys], [k.content.decode("utf-8") for k in keys])
-        self._cursor.execute(query, columns)
+        self._cursor.execute(query, _columns(keys))
 
     def delete(self, company: str, names: List[KeyName]) -> None:
         if not names:
@@ -135,6 +193,10 @@ class TableWriter:
         # Without the casts an enum or uuid column has no operator to compare with, or loses its index.
         names.update({f"{name}_type": sql.SQL(kind) for name, kind in self._types.items()})
         return {**names, "table": table_identifier(table.table), "company_id": sql.Literal(company)}
+
+
+def _columns(keys: List[CanonicalKey]) -> Tuple[List[str], List[str], List[str]]:
+    return [k.type for k in keys], [k.id for k in keys], [k.content.decode("utf-8") for k in keys]
 
 
 _SPECIAL = {0x5C: b"\\\\", 0x09: b"\\t", 0x0A: b"\\n", 0x0D: b"\\r"}

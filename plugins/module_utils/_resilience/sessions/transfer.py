@@ -12,7 +12,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ContextManager, Dict, List, Optional, Sequence, Set, Tuple
+from typing import ContextManager, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..errors import (
     CredsInvalid,
@@ -66,9 +66,10 @@ def run_export(
     request: ExportRequest, *, with_changes: bool = False, progress: Optional[Progress] = None
 ) -> ExportOutcome:
     """Export. Errors of single companies are in the report; errors of the database or the home are raised."""
-    with open_snapshot(request.params, request.tables) as snapshot:
+    epochs = _epochs(request)
+    with open_snapshot(request.params, request.tables, epochs=epochs) as snapshot:
         companies, failed = _choose(snapshot, request)
-        report = _export(request, snapshot, companies, progress)
+        report = _export(request, snapshot, companies, epochs, progress)
     report.failed.update(failed)
     outcome = ExportOutcome(report)
     if with_changes:
@@ -97,15 +98,23 @@ def plan_export(request: ExportRequest) -> ExportOutcome:
     return outcome
 
 
+def _epochs(request: ExportRequest) -> Dict[str, int]:
+    return request.record.epochs_of_rows() if request.record else {}
+
+
 def _export(
-    request: ExportRequest, snapshot: PostgresSnapshot, companies: Sequence[str], progress: Optional[Progress]
+    request: ExportRequest,
+    snapshot: PostgresSnapshot,
+    companies: Sequence[str],
+    epochs: Mapping[str, int],
+    progress: Optional[Progress],
 ) -> ExportReport:
     jobs = min(request.jobs, len(companies))
     if jobs <= 1:
         return export_companies(snapshot, request.home, companies, progress=progress)
 
     def open_same() -> ContextManager[SessionSource]:
-        return open_snapshot(request.params, request.tables, export_id=snapshot.export_id)
+        return open_snapshot(request.params, request.tables, export_id=snapshot.export_id, epochs=epochs)
 
     report = export_in_processes(open_same, request.home, companies, jobs, progress=progress)
     report.source = snapshot.info

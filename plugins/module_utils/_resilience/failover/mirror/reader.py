@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
@@ -79,6 +79,10 @@ class MirrorReader:
     @property
     def info(self) -> SourceInfo:
         return self._info
+
+    def info_of(self, company: str) -> SourceInfo:
+        row = self._row("SELECT epoch FROM companies WHERE company = ?", company)
+        return replace(self._info, epoch=row[0] if row else 0)
 
     @property
     def age_seconds(self) -> float:
