@@ -11,16 +11,19 @@ import socket
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from ..errors import ApplicationError, ResilienceError, VerificationFailed
-from ..sessions.record import FILES, StoreOfRecord, publish
+from ..sessions.published import reconcile
+from ..sessions.record import FILES, StoreOfRecord
 from ..steps.engine import Notes, Result, Step
 from .context import FailoverContext, companies_text
 from .envfile import EnvFile, changed_content, read_values, remembered, restored_content
 from .health import LOGGED_OUT, OPEN, ApplicationHealth, log_size
 from .processes import is_alive
 
+#: why the record was not copied to PostgreSQL, where nobody expects that it is
+NO_ANSWER = "PostgreSQL does not answer"
 _POLL_SECONDS = 0.05
 #: Baileys consumes a few pre-keys as soon as it is online; a larger gap means that keys were not loaded.
 _KEYS_LOADED_SHARE = 0.95
@@ -80,7 +83,7 @@ class RecordStore(Step[FailoverContext]):
         return {
             "before": before,
             "stores": {c: asdict(e) for c, e in moved.items()},
-            "published": _publish(context, moved),
+            "published": _publish(context, companies),
         }
 
     def verify(self, context: FailoverContext, result: Result) -> None:
@@ -96,19 +99,20 @@ class RecordStore(Step[FailoverContext]):
     def undo(self, context: FailoverContext, result: Result) -> None:
         before = {company: StoreOfRecord(**entry) for company, entry in result.get("before", {}).items()}
         context.record.restore(before, by=f"undo of {context.run_id}")
-        _publish(context, {company: context.record.get(company) for company in before})
+        _publish(context, list(before))
 
 
-def _publish(context: FailoverContext, entries: Mapping[str, StoreOfRecord]) -> str:
-    """Tell PostgreSQL, if it answers. Returns "yes" or why not: the record on this host is the one that counts."""
+def _publish(context: FailoverContext, companies: Sequence[str]) -> str:
+    """Tell PostgreSQL, if it answers. Returns "yes" or why not: the record on this host is the one that counts, and
+    the mirror's service tells PostgreSQL later what it was not told now.
+    """
     sources = context.result_or_empty("choose_source").get("sources")
     if sources and not any(source["kind"] == "primary" and source["answers"] for source in sources):
-        return "PostgreSQL does not answer"
+        return NO_ANSWER
     try:
-        publish(context.settings.database, entries, context.settings.host)
+        return reconcile(context.record, context.settings.database, context.settings.host, companies).sentence
     except ResilienceError as exc:
         return exc.cause
-    return "yes"
 
 
 class SwitchCode(Step[FailoverContext]):
