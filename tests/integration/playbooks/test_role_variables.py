@@ -41,7 +41,7 @@ def settings(tmp_path: Path, ansible_env: dict[str, str]) -> dict[str, Any]:
     env = {**ansible_env, "PWD": str(tmp_path)}
     command = ["ansible-playbook", "-i", "inventory.yml", "-l", "wa1", "baileys.resilience.mirror",
                "-e", f"failover_config_file={tmp_path}/failover.json", "-e", "failover_scheduler=cron",
-               "-e", f"failover_cron_dir={tmp_path}"]  # fmt: skip
+               "-e", f"failover_cron_dir={tmp_path}", "-e", "failover_init_db=false"]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     content: dict[str, Any] = json.loads((tmp_path / "failover.json").read_text("utf-8"))
