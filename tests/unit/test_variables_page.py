@@ -13,17 +13,22 @@ ROOT = Path(__file__).resolve().parents[2]
 #: what defaults are built from, in the words of the page
 CONTEXT = {
     "failover_app_dir": "<app_dir>",
+    "__failover_prefix": "/opt/baileys-resilience",
     "__failover_app_postgres_env": "the three flags for PostgreSQL",
     "__failover_app_files_env": "the three flags for files",
 }
-PROSE = [each for each in CONTEXT.values() if each != "<app_dir>"]
+PROSE = [each for each in CONTEXT.values() if each.startswith("the ")]
 GIVEN = {"baileys_resilience_reports"}
 
 
 def defaults() -> dict[str, set[str]]:
     """variable -> the defaults that its uses give, as the page writes them."""
     found: dict[str, set[str]] = {}
-    for path in [*ROOT.glob("roles/*/defaults/main.yml"), *ROOT.glob("playbooks/*.yml")]:
+    for path in [
+        *ROOT.glob("roles/*/defaults/main.yml"),
+        *ROOT.glob("roles/*/vars/main.yml"),
+        *ROOT.glob("playbooks/*.yml"),
+    ]:
         text = path.read_text("utf-8")
         for match in re.finditer(r"(baileys_resilience_\w+) \| default\(", text):
             expression = up_to_closing(text[match.end() :])
