@@ -17,6 +17,7 @@ from baileys_resilience.failover.operations import Operation
 from baileys_resilience.failover.plan import Plan
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
 from baileys_resilience.postgres import ConnectParams
+from baileys_resilience.sessions import published as publishing
 from baileys_resilience.sessions.info import database_info
 from baileys_resilience.sessions.model import TableMapping
 from baileys_resilience.sessions.postgres_store import open_snapshot
@@ -90,6 +91,16 @@ def test_a_higher_epoch_stays(database: Database, app1: Host) -> None:
     assert published(database) == (POSTGRES, 7, "app2", "later")
     assert app1.epoch == 1
     assert "lives in postgres" in found.conflicts[COMPANY].cause
+
+
+def test_a_higher_epoch_stays_also_when_it_came_between_the_look_and_the_writing(
+    database: Database, app1: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app1.move(FILES)
+    database.run("INSERT INTO baileys_resilience.stores VALUES (%s, 'postgres', 7, now(), 'app1', 'later')", COMPANY)
+    monkeypatch.setattr(publishing, "read_published", lambda *_arguments: {})
+    assert app1.tell().published == []
+    assert published(database) == (POSTGRES, 7, "app1", "later")
 
 
 def test_a_second_host_takes_over_the_epoch_and_counts_on_from_it(database: Database, app1: Host, app2: Host) -> None:
