@@ -98,8 +98,9 @@ def test_a_missing_schema_is_part_of_the_mirrors_status_until_it_is_made(
         wait_for(lambda: "baileys_resilience is not in" in mirror_status(directory).attempt.note, "the note")
         make_schema(database)
         record.move([B], FILES, by="r2", places={})  # a change does not wait for the minute to pass
+        both = [(A, FILES, 1, "host"), (B, FILES, 1, "host")]
+        wait_for(lambda: published(database) == both, "the publication")
         wait_for(lambda: mirror_status(directory).attempt.note == "", "the end of the note")
-    assert published(database) == [(A, FILES, 1, "host"), (B, FILES, 1, "host")]
 
 
 def test_an_epoch_of_another_host_leaves_the_mirror_usable(
