@@ -20,7 +20,7 @@ from baileys_resilience.sessions.directory_store import SessionsHome
 from baileys_resilience.sessions.importing import import_companies
 from baileys_resilience.sessions.model import TableMapping
 from baileys_resilience.sessions.transfer import ExportRequest, run_export
-from bench import peers
+from bench import mirror_cases, peers
 from bench.measure import Comparison, Result, compare, human, median, seconds
 from lab import Lab
 from tests.support.database import COMPANY_INDEX, fill_many
@@ -41,6 +41,7 @@ def run(lab: Lab, work: Path, rounds: int, *, quick: bool) -> list[Result]:
         several = [bench.worker_per_key(PROCESSES) for _ in range(3)]
     if not quick:
         results.append(many_companies(lab, work, several))
+        results.extend(mirror_cases.scans(lab, work, MANY, rounds))
     return results
 
 

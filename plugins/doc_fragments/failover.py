@@ -146,7 +146,8 @@ options:
         type: str
       module_dir:
         description:
-          - The directory whose C(node_modules) holds Baileys. Left out, the application's.
+          - The directory whose C(node_modules) holds Baileys. Left out, the prepared worktree's, and the application's
+            where no code is switched.
         type: str
       deadline_seconds:
         description:

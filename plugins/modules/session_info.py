@@ -117,6 +117,19 @@ companies:
           description: Since when the company lives there. Empty when it was never moved.
           type: str
           returned: always
+        published:
+          description:
+            - What the copy of the store of record in PostgreSQL says of the company, C(store), C(epoch), C(since) and
+              the C(host) that wrote it. Null where it says nothing, and for directories.
+          type: dict
+          returned: always
+          sample: {"epoch": 3, "host": "wa-app-1", "since": "2026-01-31T03:00:00.5+00", "store": "files"}
+        store_problem:
+          description:
+            - How that contradicts the store of record of this host. Empty when it does not. A company that lives on
+              files elsewhere must not be taken for one that lives in PostgreSQL.
+          type: str
+          returned: always
 source:
   description: What was looked at.
   returned: success
@@ -144,7 +157,7 @@ error:
 
 import time
 from dataclasses import asdict
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.baileys.resilience.plugins.module_utils._ansible import (
@@ -225,7 +238,15 @@ def company_results(each: CompanyInfo) -> Dict[str, Any]:
         "store": each.store.store,
         "epoch": each.store.epoch,
         "since": each.store.since,
+        "published": published_results(each),
+        "store_problem": each.store_problem,
     }
+
+
+def published_results(each: CompanyInfo) -> Optional[Dict[str, Any]]:
+    published = each.published
+    names = ("store", "epoch", "since", "host")
+    return {name: getattr(published, name) for name in names} if published else None
 
 
 if __name__ == "__main__":

@@ -201,6 +201,14 @@ def test_a_check_that_finds_something_ends_with_3(command: Any) -> None:
     assert json.loads(out)["ready"] is False
 
 
+def test_the_daily_check_removes_what_has_expired(command: Any, tmp_path: Path) -> None:
+    old = tmp_path / "sessions" / ".resilience" / "previous" / f"company_962301.{time.time_ns() - 8 * 86400 * 10**9}"
+    old.mkdir(parents=True)
+    code, out, _err = command("--json", "check")
+    assert (code, json.loads(out)["removed"]) == (3, [str(old)])
+    assert not old.exists()
+
+
 def test_nothing_to_prepare_is_said(command: Any) -> None:
     code, out, _err = command("prepare")
     assert code == 0

@@ -28,7 +28,8 @@ from .failover.mirror import install_change_log
 from .failover.operations import Operation, Outcome
 from .failover.settings import FailoverSettings
 from .progress import JsonLines, Progress, Terminal
-from .sessions.record import StoreRecord, create_schema
+from .sessions.published import create_schema, reconcile
+from .sessions.record import StoreRecord
 
 DEFAULT_CONFIG = "/etc/baileys-resilience/failover.json"
 INTERRUPTED = 130
@@ -122,11 +123,19 @@ def _status_lines(status: Mapping[str, Any]) -> List[str]:
 
 
 def _check(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
-    """The daily question: would a failover work now?"""
+    """The daily question: would a failover work now? What has expired goes too, since a mirror need not run here."""
     operation = Operation(settings, "failover", progress=progress)
     problems = operation.check()
     lines = [f"PROBLEM: {each}" for each in problems] or ["a failover would work now"]
-    return Answer({"ready": not problems, "problems": problems}, lines, 3 if problems else 0)
+    removed: List[str] = []
+    try:
+        removed = [str(path) for path in expire_copies(settings)]
+        note = ""
+    except ResilienceError as exc:
+        note = str(exc)
+    lines += [f"removed, expired: {path}" for path in removed] + ([f"note: {note}"] if note else [])
+    content = {"ready": not problems, "problems": problems, "removed": removed, "note": note}
+    return Answer(content, lines, 3 if problems else 0)
 
 
 def _prepare(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
@@ -141,10 +150,23 @@ def _prepare(options: argparse.Namespace, settings: FailoverSettings, progress: 
 
 def _store(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
     record = StoreRecord(settings.state)
+    told = ""
     if options.action == "set":
-        record.move(_named(options.company, settings), options.to, by="by hand", places={})
+        companies = _named(options.company, settings)
+        record.move(companies, options.to, by="by hand", places={})
+        told = _publish_by_hand(record, settings, companies)
     entries = {company: vars(record.get(company)) for company in settings.companies}
-    return Answer({"companies": entries}, _status_lines({"companies": entries, "open_run": None}))
+    lines = _status_lines({"companies": entries, "open_run": None}) + ([told] if told else [])
+    return Answer({"companies": entries, "not_published": told}, lines)
+
+
+def _publish_by_hand(record: StoreRecord, settings: FailoverSettings, companies: Sequence[str]) -> str:
+    """Tell PostgreSQL what a human has decided. Returns why not: the record on this host counts all the same."""
+    try:
+        reconcile(record, settings.database, settings.host, companies, by_hand=True)
+    except ResilienceError as exc:
+        return f"PostgreSQL was not told: {exc.cause}. Once it answers, the mirror's service tells it"
+    return ""
 
 
 def _named(companies: Optional[Sequence[str]], settings: FailoverSettings) -> List[str]:
@@ -164,6 +186,7 @@ def _copies(options: argparse.Namespace, settings: FailoverSettings, progress: P
     found = list_copies(settings)
     lines = [
         f"{c.kind}\t{c.path}\t{c.files} files\t{c.bytes} bytes\t{c.owner}\t{c.mode}\texpires {c.expires_at or 'never'}"
+        f"\t{c.rule}"
         for c in found
     ]
     lines += [f"removed\t{path}" for path in removed]
@@ -175,14 +198,14 @@ def _init_db(options: argparse.Namespace, settings: FailoverSettings, progress: 
 
     with session(settings.database, operation="create schema") as (connection, _deadline):
         with connection.cursor() as cursor:
-            create_schema(cursor)
+            changed = create_schema(cursor)
             if options.change_log:
                 # It waits for transactions that write keys, and every later writer would wait behind it.
                 cursor.execute("SET LOCAL lock_timeout = '5s'")
-                install_change_log(cursor, settings.tables)
+                changed = install_change_log(cursor, settings.tables) or changed
         connection.commit()
     return Answer(
-        {"schema": "baileys_resilience", "where": settings.database.where},
+        {"schema": "baileys_resilience", "where": settings.database.where, "changed": changed},
         [f"schema baileys_resilience is in {settings.database.where}"],
     )
 

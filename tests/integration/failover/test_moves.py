@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -251,3 +253,38 @@ def test_an_application_behind_a_link_to_its_release_moves_and_comes_back_to_it(
         host.app_dir.unlink()
         release.rename(host.app_dir)
         subprocess.run([*git[:2], str(host.app_dir), *git[3:]], check=True, capture_output=True, timeout=30)
+
+
+def test_a_list_that_pm2_saved_before_is_reported_with_the_command_that_mends_it(host: Host) -> None:
+    """A reboot runs pm2 resurrect: what was saved on PostgreSQL would start on rows as old as the failover."""
+    lab, app = host.lab, host.lab.need_app()
+    env = nodejs.environment(lab.path, lab.node, {"PM2_HOME": app.pm2_home, FLAG: "true"})
+
+    def run(*words: str) -> None:
+        processes.run(list(words), env=env, cwd=host.app_dir, timeout_seconds=30, what="pm2")
+
+    saved = Path(app.pm2_home) / "dump.pm2"
+    run(lab.node, app.pm2_bin, "restart", app.pm2_name, "--update-env")
+    run(lab.node, app.pm2_bin, "save")
+    try:
+        moved = host.failover()
+        said = one_degraded(moved.report)
+        assert f"{FLAG}=true" in said
+        assert said in moved.markdown
+        command = shlex.split(said.partition("Run once: ")[2].partition(" (it saves")[0])
+        assert command == ["env", f"PM2_HOME={app.pm2_home}", lab.node, app.pm2_bin, "save"]
+        run(*command)
+        assert f"{FLAG}=false" in one_degraded(host.failback().report)
+        saved.unlink()
+        assert "pm2 resurrect" not in host.failover().markdown
+    finally:
+        saved.unlink(missing_ok=True)
+        if host.app_dir.is_symlink():
+            host.failback()
+
+
+def one_degraded(report: dict[str, Any] | None) -> str:
+    assert report is not None
+    found = [each for each in report["degraded"] if "pm2 resurrect" in each]
+    assert len(found) == 1
+    return str(found[0])

@@ -265,3 +265,57 @@ def test_preparing_again_changes_nothing_and_the_mirror_can_run_by_cron(live: La
     assert not config.exists()
     config.write_bytes(kept)
     config.chmod(0o600)
+
+
+def administer(lab: Lab, statement: str) -> list[Any]:
+    server = lab.need_postgres()
+    connection = lab.connect(superuser=True, direct=True, database=server.database)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement.format(database=server.database, user=server.user))
+            return list(cursor.fetchall()) if cursor.description else []
+    finally:
+        connection.close()
+
+
+def test_the_mirror_reads_the_change_log_once_it_is_asked_for(live: Lab, play: Play, tmp_path: Path) -> None:
+    cron = extra(failover_scheduler="cron", failover_cron_dir=tmp_path, failover_mirror_change_log="true")
+    made, same = play("mirror", *cron), play("mirror", *cron)
+    assert (made.returncode, made.recap["changed"] > 0) == (0, True), made.output
+    assert (same.returncode, same.recap["changed"]) == (0, 0), same.output
+    assert "--change-log" in (tmp_path / "baileys-resilience-mirror").read_text("utf-8")
+    triggers = administer(live, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'baileys_resilience_log_%'")
+    assert triggers == [(4,)]
+    assert playbooks.command(live, "mirror", "once", "--change-log").returncode == 0
+    once = playbooks.command(live, "mirror", "once", "--change-log")
+    assert "note" not in once.stdout, once.stdout
+    plain = play("mirror", *extra(failover_scheduler="cron", failover_cron_dir=tmp_path))
+    assert plain.returncode == 0, plain.output
+    assert "--change-log" not in (tmp_path / "baileys-resilience-mirror").read_text("utf-8")
+
+
+def test_a_user_that_may_make_no_schema_leaves_a_host_prepared_and_is_told(
+    live: Lab, play: Play, tmp_path: Path
+) -> None:
+    administer(live, "DROP SCHEMA IF EXISTS baileys_resilience CASCADE")
+    owner = administer(live, "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{database}'")[0][0]
+    administer(
+        live, 'ALTER DATABASE "{database}" OWNER TO CURRENT_USER; REVOKE CREATE ON DATABASE "{database}" FROM "{user}"'
+    )
+    cron = extra(failover_scheduler="cron", failover_cron_dir=tmp_path)
+    try:
+        prepared = play("failover_prepare", *cron)
+        assert prepared.returncode == 0, prepared.output
+        assert "DEGRADED: the store of record has no copy in PostgreSQL: permission denied" in prepared.output
+        planned = playbooks.command(live, "failover", "plan")
+        assert "degraded: the published store of record was not read" in planned.stdout
+        refused = play("mirror", *cron, "-e", "failover_mirror_change_log=true")
+        assert refused.returncode != 0
+        assert "permission denied" in refused.output
+    finally:
+        administer(
+            live,
+            f'ALTER DATABASE "{{database}}" OWNER TO "{owner}"; GRANT CREATE ON DATABASE "{{database}}" TO "{{user}}"',
+        )
+    assert "DEGRADED" not in play("failover_prepare", *cron).output
+    assert administer(live, "SELECT to_regclass('baileys_resilience.stores') IS NOT NULL") == [(True,)]

@@ -34,6 +34,10 @@ def load(name: str) -> Any:
 @pytest.fixture
 def settings(tmp_path: Path, ansible_env: dict[str, str]) -> dict[str, Any]:
     """What the role writes for the command, with nothing set but two hosts' companies."""
+    return written(tmp_path, ansible_env)
+
+
+def written(tmp_path: Path, ansible_env: dict[str, str], *more: str) -> dict[str, Any]:
     (tmp_path / "inventory.yml").write_text(
         "all: {hosts: {wa1: {session_companies: ['1', '2']}, wa2: {session_companies: [3]}, db1: {}},"
         f" vars: {{ansible_connection: local, ansible_become: false, ansible_python_interpreter: {sys.executable}}}}}\n"
@@ -41,7 +45,7 @@ def settings(tmp_path: Path, ansible_env: dict[str, str]) -> dict[str, Any]:
     env = {**ansible_env, "PWD": str(tmp_path)}
     command = ["ansible-playbook", "-i", "inventory.yml", "-l", "wa1", "baileys.resilience.mirror",
                "-e", f"failover_config_file={tmp_path}/failover.json", "-e", "failover_scheduler=cron",
-               "-e", f"failover_cron_dir={tmp_path}"]  # fmt: skip
+               "-e", f"failover_cron_dir={tmp_path}", "-e", "failover_init_db=false", *more]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     content: dict[str, Any] = json.loads((tmp_path / "failover.json").read_text("utf-8"))
@@ -75,3 +79,13 @@ def test_companies_of_other_hosts_are_known_even_under_limit(settings: dict[str,
     assert settings["host"] == "wa1"
     assert settings["companies"] == ["1", "2"]
     assert settings["other_hosts"] == {"wa2": [3], "db1": []}
+
+
+def test_one_prefix_and_one_directory_of_commands_move_everything(tmp_path: Path, ansible_env: dict[str, str]) -> None:
+    moved = "baileys_resilience_prefix=/srv/resilience", "baileys_resilience_bin_dir=/srv/bin"
+    settings = written(tmp_path, ansible_env, *[word for each in moved for word in ("-e", each)])
+    assert settings["load_check"]["script"] == "/srv/resilience/share/load_check.mjs"
+    assert " /srv/bin/baileys-resilience --config " in (tmp_path / "baileys-resilience-mirror").read_text("utf-8")
+    toolkit = yaml.safe_load((ROLE.parent / "toolkit" / "defaults" / "main.yml").read_text("utf-8"))
+    assert toolkit["toolkit_prefix"] == load("vars/main.yml")["__failover_prefix"]
+    assert "baileys_resilience_bin_dir | default('/usr/local/bin')" in toolkit["toolkit_bin_dir"]

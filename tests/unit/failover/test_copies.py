@@ -6,15 +6,21 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import time
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from baileys_resilience.clock import from_iso, utc_now
+from baileys_resilience.clock import from_iso, to_iso, utc_now
+from baileys_resilience.errors import NotWritable
 from baileys_resilience.failover.copies import ABANDONED_SECONDS, Copy, expire_copies, list_copies
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
+from baileys_resilience.sessions.manifest import MANIFEST_FILE
 from baileys_resilience.sessions.record import StoreRecord
+from baileys_resilience.steps.lease import HostLease, Lease
 
 WEEK = 7 * 24 * 3600.0
 
@@ -70,7 +76,8 @@ def test_every_kind_of_copy_is_listed(settings: FailoverSettings, tmp_path: Path
         "live": 1, "exported": 1, "previous": 1, "staging": 2, "mirror": 1,
     }  # fmt: skip
     live = found["live"][0]
-    assert live == Copy("live", str(home / "company_1"), 1, 100, pwd.getpwuid(os.geteuid()).pw_name, "0700", "")
+    assert live == Copy("live", str(home / "company_1"), 1, 100, pwd.getpwuid(os.geteuid()).pw_name, "0700", "",
+                        "stays: the store of record")  # fmt: skip
     assert found["exported"][0].path == str(home / "company_2")
     assert found["mirror"][0].expires_at == ""
 
@@ -104,3 +111,100 @@ def test_only_what_has_expired_is_removed(settings: FailoverSettings, tmp_path: 
     assert not old.exists()
     assert not abandoned.exists()
     assert expire_copies(settings) == []
+
+
+def set_times(place: Path, seconds_ago: float) -> Path:
+    moment = time.time() - seconds_ago
+    for each in (*place.iterdir(), place):
+        os.utime(each, (moment, moment))
+    return place
+
+
+def back_on_postgres(settings: FailoverSettings, company: str, seconds_ago: float) -> None:
+    """The record of a company that was on files and has been back for so long."""
+    record = StoreRecord(settings.state)
+    record.move([company], "files", by="r1", places={})
+    record.move([company], "postgres", by="r2", places={})
+    entry = record.get(company)
+    since = to_iso(utc_now() - timedelta(seconds=seconds_ago))
+    assert record.replace(company, entry, replace(entry, since=since))
+
+
+def exported(settings: FailoverSettings, company: str, seconds_ago: float) -> Path:
+    place = copy_in(Path(settings.sessions_dir) / f"company_{company}")
+    (place / MANIFEST_FILE).write_text("")
+    (Path(settings.sessions_dir) / ".resilience").mkdir(exist_ok=True)
+    return set_times(place, seconds_ago)
+
+
+def test_files_of_a_company_that_lives_in_postgresql_again_end_a_week_after_their_last_use(
+    settings: FailoverSettings,
+) -> None:
+    back_on_postgres(settings, "1", WEEK + 60)
+    back_on_postgres(settings, "2", WEEK + 60)
+    left, in_use = exported(settings, "1", WEEK + 60), exported(settings, "2", WEEK + 60)
+    os.utime(in_use / "creds.json")
+    assert by_kind(settings)["exported"][0].expires_at < to_iso(utc_now())
+    assert expire_copies(settings) == [left]
+    assert in_use.exists()
+
+
+def test_files_stay_for_a_week_after_the_way_back_however_old_they_are(settings: FailoverSettings) -> None:
+    back_on_postgres(settings, "1", WEEK - 60)
+    place = exported(settings, "1", 10 * WEEK)
+    assert expire_copies(settings) == []
+    assert place.exists()
+
+
+def test_a_store_of_record_never_ends(settings: FailoverSettings) -> None:
+    StoreRecord(settings.state).move(["1"], "files", by="r1", places={})
+    place = exported(settings, "1", 100 * WEEK)
+    assert expire_copies(settings) == []
+    assert place.exists()
+
+
+def test_files_that_the_record_does_not_name_may_be_the_session_itself_and_stay(settings: FailoverSettings) -> None:
+    place = exported(settings, "1", 100 * WEEK)
+    assert by_kind(settings)["exported"][0].rule == "stays: nothing records where this company lives"
+    assert expire_copies(settings) == []
+    assert place.exists()
+
+
+def test_files_of_another_program_or_company_stay(settings: FailoverSettings) -> None:
+    back_on_postgres(settings, "1", WEEK + 60)
+    back_on_postgres(settings, "77", WEEK + 60)
+    theirs, other = exported(settings, "1", 2 * WEEK), exported(settings, "77", 2 * WEEK)
+    (theirs / MANIFEST_FILE).unlink()
+    set_times(theirs, 2 * WEEK)
+    assert expire_copies(settings) == []
+    assert theirs.exists()
+    assert other.exists()
+
+
+def test_nothing_ends_while_a_run_is_open(settings: FailoverSettings, tmp_path: Path) -> None:
+    old = copy_in(tmp_path / "sessions" / ".resilience" / "previous" / f"company_1.{nanoseconds_ago(WEEK + 60)}")
+    lease = Lease("r1", "failover", "maria", "2026-01-01T03:00:00Z")
+    HostLease(settings.state).take(lease, cooldown_seconds=0)
+    assert expire_copies(settings) == []
+    HostLease(settings.state).release(None)
+    assert expire_copies(settings) == [old]
+
+
+def test_a_directory_put_below_previous_by_hand_is_listed_and_never_removed(
+    settings: FailoverSettings, tmp_path: Path
+) -> None:
+    place = set_times(copy_in(tmp_path / "sessions" / ".resilience" / "previous" / "keep-me"), 10 * WEEK)
+    assert by_kind(settings)["previous"][0].expires_at == ""
+    assert expire_copies(settings) == []
+    assert place.exists()
+
+
+def test_what_cannot_be_removed_is_an_error_and_not_silence(
+    settings: FailoverSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = copy_in(tmp_path / "sessions" / ".resilience" / "previous" / f"company_1.{nanoseconds_ago(WEEK + 60)}")
+    monkeypatch.setattr(shutil, "rmtree", lambda *_arguments, **_options: None)
+    with pytest.raises(NotWritable) as caught:
+        expire_copies(settings)
+    assert caught.value.subject == str(old)
+    assert "ReadWritePaths" in caught.value.hint

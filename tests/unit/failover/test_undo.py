@@ -43,6 +43,9 @@ class Service:
         self.flags = dict(flags)
         return ServiceStatus(True)
 
+    def saved_otherwise(self, flags: Mapping[str, str]) -> str:
+        return ""
+
 
 class Before(Step[FailoverContext]):
     """The steps before the stop, as far as the later ones read them."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,32 @@ def test_every_change_of_the_record_is_visible_from_outside(record: StoreRecord)
         record.move(["962301"], store, by="run", places={})
         seen.add(record.version())
     assert len(seen) == 4
+
+
+def test_two_writers_at_once_lose_nothing_of_each_other(record: StoreRecord) -> None:
+    """The mirror's service writes here too, while a failover may record a move."""
+    begin = threading.Barrier(2)
+
+    def write(first: int) -> None:
+        begin.wait()
+        for company in range(first, first + 40):
+            StoreRecord(record.path.parent).move([str(company)], FILES, by="run", places={})
+
+    writers = [threading.Thread(target=write, args=(first,)) for first in (100, 200)]
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join()
+    assert len(record.all()) == 80
+
+
+def test_an_entry_is_replaced_only_as_it_was_seen(record: StoreRecord) -> None:
+    seen = record.get("962301")
+    moved = record.move(["962301"], FILES, by="run-1", places={})["962301"]
+    assert record.replace("962301", seen, StoreOfRecord(POSTGRES, 7)) is False
+    assert record.get("962301") == moved
+    assert record.replace("962301", moved, StoreOfRecord(FILES, 7)) is True
+    assert record.get("962301").epoch == 7
 
 
 def test_an_unknown_store_is_refused(record: StoreRecord) -> None:

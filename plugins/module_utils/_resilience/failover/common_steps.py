@@ -11,10 +11,11 @@ import socket
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from ..errors import ApplicationError, ResilienceError, StepFailed, VerificationFailed
-from ..sessions.record import FILES, StoreOfRecord, publish
+from ..sessions.published import reconcile
+from ..sessions.record import FILES, StoreOfRecord
 from ..steps.engine import Notes, Result, Step
 from .context import FailoverContext, companies_text
 from .envfile import EnvFile, changed_content, read_values, remembered, restored_content
@@ -22,6 +23,8 @@ from .health import LOGGED_OUT, OPEN, ApplicationHealth, log_size
 from .processes import is_alive, wait_for
 from .services import Service, wrong_flags
 
+#: why the record was not copied to PostgreSQL, where nobody expects that it is
+NO_ANSWER = "PostgreSQL does not answer"
 _POLL_SECONDS = 0.05
 _SHUTDOWN_SECONDS = 30.0
 #: What Baileys may have used up before it is asked: a pre-key goes with the first message of a contact, which brings a
@@ -152,7 +155,7 @@ class RecordStore(Step[FailoverContext]):
         return {
             "before": before,
             "stores": {c: asdict(e) for c, e in moved.items()},
-            "published": _publish(context, moved),
+            "published": _publish(context, companies),
         }
 
     def verify(self, context: FailoverContext, result: Result) -> None:
@@ -168,19 +171,20 @@ class RecordStore(Step[FailoverContext]):
     def undo(self, context: FailoverContext, result: Result) -> None:
         before = {company: StoreOfRecord(**entry) for company, entry in result.get("before", {}).items()}
         context.record.restore(before, by=f"undo of {context.run_id}")
-        _publish(context, {company: context.record.get(company) for company in before})
+        _publish(context, list(before))
 
 
-def _publish(context: FailoverContext, entries: Mapping[str, StoreOfRecord]) -> str:
-    """Tell PostgreSQL, if it answers. Returns "yes" or why not: the record on this host is the one that counts."""
+def _publish(context: FailoverContext, companies: Sequence[str]) -> str:
+    """Tell PostgreSQL, if it answers. Returns "yes" or why not: the record on this host is the one that counts, and
+    the mirror's service tells PostgreSQL later what it was not told now.
+    """
     sources = context.result_or_empty("choose_source").get("sources")
     if sources and not any(source["kind"] == "primary" and source["answers"] for source in sources):
-        return "PostgreSQL does not answer"
+        return NO_ANSWER
     try:
-        publish(context.settings.database, entries, context.settings.host)
+        return reconcile(context.record, context.settings.database, context.settings.host, companies).sentence
     except ResilienceError as exc:
         return exc.cause
-    return "yes"
 
 
 class SwitchCode(Step[FailoverContext]):

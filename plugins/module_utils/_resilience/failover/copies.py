@@ -13,10 +13,14 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, Mapping, NamedTuple, Optional
 
-from ..clock import to_iso
-from ..sessions.record import FILES, StoreRecord
+from ..clock import from_iso, to_iso
+from ..errors import NotWritable
+from ..sessions.directory_store import SessionsHome, replaced_at
+from ..sessions.manifest import MANIFEST_FILE
+from ..sessions.record import FILES, StoreOfRecord, StoreRecord
+from ..steps.lease import HostLease
 from .settings import FailoverSettings
 
 ABANDONED_SECONDS = 24 * 3600.0
@@ -25,7 +29,7 @@ ABANDONED_SECONDS = 24 * 3600.0
 @dataclass(frozen=True)
 class Copy:
     """``kind``: live (the store of record), exported, previous, staging or mirror. ``expires_at`` is empty for what
-    stays.
+    stays; ``rule`` says why it stays, or what it waits for.
     """
 
     kind: str
@@ -35,56 +39,105 @@ class Copy:
     owner: str
     mode: str
     expires_at: str = ""
+    rule: str = ""
+
+
+class _Place(NamedTuple):
+    """``ends`` in seconds since 1970; None for what stays."""
+
+    kind: str
+    path: Path
+    ends: Optional[float]
+    rule: str
 
 
 def list_copies(settings: FailoverSettings) -> List[Copy]:
-    return [_describe(kind, path, expires_at) for kind, path, expires_at in _places(settings)]
+    return [_describe(each) for each in _places(settings)]
 
 
 def expire_copies(settings: FailoverSettings) -> List[Path]:
-    """Remove replaced directories past their expiry, and staging that a day-old run left. Returns what was removed."""
+    """Remove what is past its expiry. Returns what was removed. Nothing is removed while a run is open: its copies may
+    be the only ones. Raises NotWritable when something that has expired cannot be removed, Busy during an export.
+    """
     home = settings.home()
-    if not home.private.is_dir():
+    if not home.private.is_dir() or HostLease(settings.state).current() is not None:
         return []
-    removed = []
     with home.locked():
-        removed.extend(home.expire_previous())
-        runs = home.private / "runs"
-        for entry in runs.iterdir() if runs.is_dir() else ():
-            if time.time() - entry.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(entry, ignore_errors=True)
-                removed.append(entry)
-    return removed
+        # Looked at under the lock: an export that ends meanwhile puts a new directory in an old one's place.
+        now = time.time()
+        expired = [each.path for each in _places(settings) if each.ends is not None and each.ends < now]
+        for path in expired:
+            shutil.rmtree(path, ignore_errors=True)
+    left = [path for path in expired if path.exists()]
+    if left:
+        raise NotWritable(
+            "has expired and cannot be removed",
+            operation="expire copies",
+            subject=str(left[0]),
+            hint="remove it as root, or let this command write there (ReadWritePaths of its unit, owner and mode)",
+        )
+    return expired
 
 
-def _places(settings: FailoverSettings) -> Iterator[Tuple[str, Path, str]]:
+def _places(settings: FailoverSettings) -> Iterator[_Place]:
     home = settings.home()
     stores = StoreRecord(settings.state).all()
     for company in home.companies():
-        entry = stores.get(company)
-        yield ("live" if entry and entry.store == FILES else "exported"), home.directory(company), ""
-    for name, kind in (("previous", "previous"), ("staging", "staging"), ("runs", "staging")):
-        place = home.private / name
-        for each in sorted(place.iterdir()) if place.is_dir() else ():
-            yield kind, each, _expiry(each, home.previous_expiry_seconds if kind == "previous" else ABANDONED_SECONDS)
+        yield _company_place(settings, home, company, stores)
+    for path in _entries(home.private / "previous"):
+        replaced = replaced_at(path)
+        if replaced is None:
+            yield _Place("previous", path, None, "stays: its name has no time, so it is not of this library")
+        else:
+            yield _Place("previous", path, replaced + home.previous_expiry_seconds, "a week after it was replaced")
+    for name in ("staging", "runs"):
+        for path in _entries(home.private / name):
+            yield _Place("staging", path, path.stat().st_mtime + ABANDONED_SECONDS, "with its run, at most a day")
     if settings.mirror_dir and Path(settings.mirror_dir).is_dir():
-        yield "mirror", Path(settings.mirror_dir), ""
+        rule = "follows PostgreSQL; of a company on files a week, of a lost one until acknowledged"
+        yield _Place("mirror", Path(settings.mirror_dir), None, rule)
 
 
-def _expiry(path: Path, seconds: float) -> str:
-    moment = path.name.rsplit(".", 1)[-1]
-    born = int(moment) / 1e9 if moment.isdigit() else path.stat().st_mtime
-    return to_iso(datetime.fromtimestamp(born + seconds, timezone.utc))
+def _company_place(
+    settings: FailoverSettings, home: SessionsHome, company: str, stores: Mapping[str, StoreOfRecord]
+) -> _Place:
+    """A directory in an application's sight is removed only when everything says that it is a leftover of ours."""
+    path, entry = home.directory(company), stores.get(company)
+    if entry is not None and entry.store == FILES:
+        return _Place("live", path, None, "stays: the store of record")
+    why = ""
+    if entry is None or not entry.since:
+        # An empty record is also what a host has that lost it: then these files may be the session itself.
+        why = "nothing records where this company lives"
+    elif company not in settings.companies:
+        why = "the company is not on this host's list"
+    elif not (path / MANIFEST_FILE).exists():
+        why = "it has no manifest, so it is not of this library"
+    if why or entry is None:
+        return _Place("exported", path, None, f"stays: {why}")
+    # Whoever still writes there keeps it.
+    used = max(from_iso(entry.since).timestamp(), _last_change(path))
+    return _Place("exported", path, used + home.previous_expiry_seconds, "a week after its last use")
 
 
-def _describe(kind: str, path: Path, expires_at: str) -> Copy:
-    status = path.stat()
+def _last_change(path: Path) -> float:
+    return max(each.lstat().st_mtime for each in (path, *path.iterdir()))
+
+
+def _entries(place: Path) -> List[Path]:
+    return sorted(place.iterdir()) if place.is_dir() else []
+
+
+def _describe(place: _Place) -> Copy:
+    status = place.path.stat()
     number, size = 0, 0
-    for directory, _directories, names in os.walk(path):
+    for directory, _directories, names in os.walk(place.path):
         for name in names:
             number += 1
             size += os.lstat(os.path.join(directory, name)).st_size
-    return Copy(kind, str(path), number, size, _owner(status.st_uid), f"{stat.S_IMODE(status.st_mode):04o}", expires_at)
+    ends = "" if place.ends is None else to_iso(datetime.fromtimestamp(place.ends, timezone.utc))
+    mode = f"{stat.S_IMODE(status.st_mode):04o}"
+    return Copy(place.kind, str(place.path), number, size, _owner(status.st_uid), mode, ends, place.rule)
 
 
 def _owner(uid: int) -> str:

@@ -105,9 +105,10 @@ class Operation:
         # Before the plan: an open run may have recorded the new store already, and then nothing seems left to do.
         self._lease.check_free(self.operation)
         plan = self.plan()
-        if not plan.moving:
+        if not plan.moving and not plan.error:
             return Outcome(self.operation, "", False, plan.sentences()[0], {"plan": plan.as_dict()})
-        self._check_confirmed()
+        if plan.moving:
+            self._check_confirmed()
         if plan.error:
             raise plan.error
         if plan.blocked:

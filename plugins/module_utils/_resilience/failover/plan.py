@@ -14,10 +14,11 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ..clock import now_iso
 from ..errors import ResilienceError
+from ..sessions.published import contradictions
 from ..sessions.record import FILES
 from ..steps.engine import Step
 from .context import FailoverContext
-from .sources import SourceReport, assess_sources, choose
+from .sources import PRIMARY, SourceReport, assess_sources, choose
 
 #: seconds a step takes where this host has no run to learn from (seen in the lab on two cores)
 _TYPICAL_SECONDS = {
@@ -84,7 +85,8 @@ class Plan:
 
     def sentences(self) -> List[str]:
         """The plan for a human, a line each."""
-        if not self.moving:
+        blocked = [f"  BLOCKED: {each}" for each in self.blocked]
+        if not self.moving and not blocked:
             entries = [f"company {c.company} on {c.store} since {c.since or 'ever'}" for c in self.companies]
             return [f"{self.host}: nothing to do: " + "; ".join(entries)]
         lines = [f"{self.host}: {self.operation} of {len(self.moving)} companies to {self.target}"]
@@ -105,7 +107,7 @@ class Plan:
         lines.append(
             f"  expected: {self.expected_seconds:.0f} s, {self.expected_downtime_seconds:.0f} s of it with the app down"
         )
-        lines.extend(f"  BLOCKED: {each}" for each in self.blocked)
+        lines.extend(blocked)
         lines.extend(f"  degraded: {each}" for each in self.degraded)
         return lines
 
@@ -125,10 +127,14 @@ def make_plan(context: FailoverContext, operation: str, steps: Sequence[Step[Fai
         [],
         *_expected(context, steps),
     )
+    if context.target == FILES and moving:
+        _add_sources(context, plan, moving)
+    # A dead database says nothing, and that must cost an emergency no second wait.
+    answers = any(each["kind"] == PRIMARY and each["answers"] for each in plan.sources)
+    if answers or context.target != FILES:
+        _add_contradictions(context, plan, moving if context.target == FILES else context.settings.companies)
     if not moving:
         return plan
-    if context.target == FILES:
-        _add_sources(context, plan, moving)
     _add_degraded(context, plan)
     return plan
 
@@ -165,6 +171,20 @@ def _add_sources(context: FailoverContext, plan: Plan, moving: Sequence[str]) ->
             each.problem = f"({'; '.join(problems)})" if problems else ""
             if not each.sources:
                 plan.degraded.append(f"company {each.company} stays behind: no source has a whole, young enough copy")
+
+
+def _add_contradictions(context: FailoverContext, plan: Plan, companies: Sequence[str]) -> None:
+    """A company that lives on files, here or on another host, must not be taken for one that lives in PostgreSQL."""
+    settings = context.settings
+    try:
+        found = contradictions(
+            context.record, settings.database, settings.host, companies, settings.policy.connect_seconds
+        )
+    except ResilienceError as exc:
+        plan.degraded.append(f"the published store of record was not read: {exc.cause}. HINT: {exc.hint}")
+        return
+    plan.blocked.extend(str(each) for each in found)
+    plan.error = plan.error or next(iter(found), None)
 
 
 def _source_line(report: SourceReport) -> Dict[str, Any]:

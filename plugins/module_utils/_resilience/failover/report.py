@@ -7,11 +7,14 @@ up.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Dict, List, Mapping, Optional
 
 from ..clock import from_iso, now_iso
+from ..errors import ResilienceError
 from ..notify.redact import redacted
 from ..steps.journal import RunState
+from .common_steps import NO_ANSWER
 from .context import FailoverContext
 from .plan import Plan
 
@@ -56,10 +59,24 @@ def make_report(
             {"name": s["name"], "title": s["title"], "seconds": seconds.get(s["name"])} for s in plan.get("steps", [])
         ],
         "undone": state.undone,
-        "degraded": [*plan.get("degraded", []), *connection.get("degraded", [])],
+        "degraded": [
+            *plan.get("degraded", []),
+            *connection.get("degraded", []),
+            *_degraded_since(context, results),
+        ],
         "notified": [],
     }
     return {**report, **redacted({name: report[name] for name in _SAID_BY_OTHERS}, context.settings.companies)}
+
+
+def _degraded_since(context: FailoverContext, results: Mapping[str, Any]) -> List[str]:
+    """What works less well than it should now, and could not be known when the plan was made."""
+    published = results.get("record_store", {}).get("published", "yes")
+    found = [] if published in ("yes", NO_ANSWER) else [f"PostgreSQL was not told where the sessions live: {published}"]
+    # A service that cannot even be named has made the run fail, and this report must still tell of that.
+    with contextlib.suppress(ResilienceError):
+        found.append(context.service.saved_otherwise(context.flags(context.store_in_use())))
+    return [each for each in found if each]
 
 
 def _duration(started_at: str) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
@@ -46,6 +47,9 @@ class Service(Protocol):
         """Start with ``flags`` (the mode's variables) in effect, whatever the manager remembers of earlier
         environments.
         """
+
+    def saved_otherwise(self, flags: Mapping[str, str]) -> str:
+        """How a reboot would bring the application back with other flags, and what to do; empty when it would not."""
 
 
 def make_service(application: ApplicationSettings) -> Service:
@@ -110,6 +114,24 @@ class Pm2Service:
         pids = tuple(sorted(set(self._pids()) - before))
         check_flags(pids, flags)
         return ServiceStatus(True, pids)
+
+    def saved_otherwise(self, flags: Mapping[str, str]) -> str:
+        try:
+            entries = json.loads((self._home / "dump.pm2").read_text("utf-8"))
+            saved = next(each for each in entries if each.get("name") == self._settings.name)
+        except (OSError, ValueError, TypeError, AttributeError, StopIteration):
+            return ""  # nothing is saved, so nothing is brought back
+        # What resurrect hands to the process: the saved entry, and its "env" over it.
+        held = {**saved, **(saved.get("env") or {})}
+        wrong = [f"{name}={held[name]}" for name, value in flags.items() if str(held.get(name, value)) != value]
+        if not wrong:
+            return ""
+        words = ["env", f"PM2_HOME={self._home}", *self._settings.pm2, "save"]
+        command = shlex.join([*(["sudo", "-u", self._user.name] if self._user else []), *words])
+        return (
+            f"a reboot (pm2 resurrect) would start {self._settings.name} with {', '.join(wrong)}, as it was saved last,"
+            f" and that wins over .env. Run once: {command} (it saves every process of this PM2 as it runs now)"
+        )
 
     def _check_daemon(self) -> None:
         try:
@@ -215,6 +237,9 @@ class SystemdService:
         check_flags(status.pids, flags, strict=False)
         return status
 
+    def saved_otherwise(self, flags: Mapping[str, str]) -> str:
+        return ""  # a unit is read from its file, which start has proven
+
     def _has_begun_or_failed(self) -> bool:
         shown = self._show()
         pid = int(shown.get("MainPID") or 0)
@@ -275,6 +300,9 @@ class ArgvService:
         if not wait_for(lambda: self.status().running, _START_SECONDS):
             raise _did_not_start(self._settings.name, "look at the log of")
         return ServiceStatus(True)
+
+    def saved_otherwise(self, flags: Mapping[str, str]) -> str:
+        return ""  # what these commands remember is the operator's own
 
     def _run(self, argv: Sequence[str], *, flags: Optional[Mapping[str, str]] = None, check: bool = True) -> Any:
         env = {**os.environ, **(flags or {})}

@@ -210,13 +210,19 @@ class SessionsHome:
     def expire_previous(self) -> List[Path]:
         """Remove replaced directories older than the expiry; returns them."""
         removed = []
-        limit = time.time_ns() - int(self.previous_expiry_seconds * 1e9)
+        limit = time.time() - self.previous_expiry_seconds
         for entry in (self.private / "previous").iterdir():
-            moment = entry.name.rsplit(".", 1)[-1]
-            if moment.isdigit() and int(moment) < limit:
+            replaced = replaced_at(entry)
+            if replaced is not None and replaced < limit:
                 shutil.rmtree(entry, ignore_errors=True)
                 removed.append(entry)
         return removed
+
+
+def replaced_at(previous: Path) -> Optional[float]:
+    """When a directory below ``previous/`` was put there (seconds since 1970), by its name; None for a foreign one."""
+    moment = previous.name.rsplit(".", 1)[-1]
+    return int(moment) / 1e9 if moment.isdigit() else None
 
 
 def _is_session_file(entry: os.DirEntry[str]) -> bool:

@@ -18,6 +18,7 @@ from .creds import CredsAudit, paired_user
 from .directory_source import DirectorySource
 from .model import RawCreds, TableMapping
 from .postgres_store import PostgresSnapshot, table_identifier
+from .published import CONFLICT, PublishedStore, contradiction, judge, published_in
 from .record import StoreOfRecord, StoreRecord
 
 #: (name, upper limit in days) of the age buckets, youngest first
@@ -46,6 +47,7 @@ class CompanyInfo:
     creds_updated_at: Optional[str] = None
     creds_problems: List[str] = field(default_factory=list)
     store: StoreOfRecord = field(default_factory=StoreOfRecord)
+    published: Optional[PublishedStore] = None
 
     @property
     def key_count(self) -> int:
@@ -54,6 +56,15 @@ class CompanyInfo:
     @property
     def bytes(self) -> int:
         return self.creds_bytes + sum(each.bytes for each in self.keys.values())
+
+    @property
+    def store_problem(self) -> str:
+        """How PostgreSQL contradicts this host's record; empty where it does not."""
+        # Whose record this is, nobody said: files of the publishing host itself are the least that can be claimed.
+        theirs = self.published
+        if theirs is None or judge(self.store, theirs, theirs.host) != CONFLICT:
+            return ""
+        return contradiction(self.company, self.store, theirs, theirs.host).cause
 
     def ages(self) -> Dict[str, int]:
         total: Dict[str, int] = {}
@@ -76,10 +87,10 @@ def database_info(
     """The companies of a database; all of them, also those with keys and no creds, when ``companies`` is None."""
     if companies is None:
         companies = sorted({*snapshot.companies(), *snapshot.companies_with_keys()})
-    stores = record.all()
+    stores, published = record.all(), published_in(snapshot, companies)
     found = []
     for company in companies:
-        info = CompanyInfo(company, store=stores.get(company, StoreOfRecord()))
+        info = CompanyInfo(company, store=stores.get(company, StoreOfRecord()), published=published.get(company))
         _add_numbers(info, _database_numbers(snapshot, tables, company))
         _add_creds(info, snapshot.creds(company), _database_names(snapshot, tables, company))
         found.append(info)

@@ -3,30 +3,26 @@
 
 """The store of record: where each company lives, ``postgres`` or ``files``, with an epoch that grows at each change.
 
-It is written on the application's host before a writer moves, and in PostgreSQL (schema ``baileys_resilience``)
-whenever that answers. Every job asks it first. A company without an entry lives in PostgreSQL, epoch 0.
+It is written on the application's host before a writer moves; published.py keeps a copy of it in PostgreSQL. Every job
+asks it first. A company without an entry lives in PostgreSQL, epoch 0.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ..clock import now_iso
 from ..errors import StoreError, UsageError
-from ..files import make_private_directory, translate_os_error, write_json
-from ..postgres import ConnectParams, session
+from ..files import FILE_MODE, make_private_directory, translate_os_error, write_json
 
 POSTGRES = "postgres"
 FILES = "files"
-_PUBLISH = """
-INSERT INTO baileys_resilience.stores (company, store, epoch, since, host, run) VALUES (%s, %s, %s, %s, %s, %s)
-ON CONFLICT (company) DO UPDATE SET store = excluded.store, epoch = excluded.epoch, since = excluded.since,
-    host = excluded.host, run = excluded.run, recorded_at = now()
-WHERE stores.epoch < excluded.epoch
-"""
 FORMAT = "baileys-resilience/stores"
 VERSION = 1
 
@@ -110,57 +106,58 @@ class StoreRecord:
             raise UsageError(
                 "no such store", operation="record store", subject=store, hint="the stores are postgres and files"
             )
-        entries = self.all()
         moved: Dict[str, StoreOfRecord] = {}
-        for company in companies:
-            before = entries.get(company, StoreOfRecord())
-            if before.store != store:
-                epoch = before.epoch + 1
-                lineage = epoch if store == POSTGRES else (copied_from or {}).get(company, before.lineage)
-                before = StoreOfRecord(store, epoch, now_iso(), by, places.get(company, ""), lineage)
-            moved[company] = entries[company] = before
-        self._write(entries)
+        with self._changing() as entries:
+            for company in companies:
+                before = entries.get(company, StoreOfRecord())
+                if before.store != store:
+                    epoch = before.epoch + 1
+                    lineage = epoch if store == POSTGRES else (copied_from or {}).get(company, before.lineage)
+                    before = StoreOfRecord(store, epoch, now_iso(), by, places.get(company, ""), lineage)
+                moved[company] = entries[company] = before
         return moved
 
     def restore(self, earlier: Mapping[str, StoreOfRecord], *, by: str) -> None:
         """Take back a move that no writer has followed. The epoch still grows: what was written under the taken-back
         one stays void.
         """
-        entries = self.all()
-        for company, entry in earlier.items():
-            current = entries.get(company, StoreOfRecord())
-            if current.store != entry.store:
-                epoch = current.epoch + 1
-                entries[company] = StoreOfRecord(entry.store, epoch, now_iso(), by, entry.place, entry.lineage)
-        self._write(entries)
+        with self._changing() as entries:
+            for company, entry in earlier.items():
+                current = entries.get(company, StoreOfRecord())
+                if current.store != entry.store:
+                    epoch = current.epoch + 1
+                    entries[company] = StoreOfRecord(entry.store, epoch, now_iso(), by, entry.place, entry.lineage)
+
+    def replace(self, company: str, seen: StoreOfRecord, entry: StoreOfRecord) -> bool:
+        """Write another entry for a company that is still as it was ``seen``; False when it has moved meanwhile."""
+        with self._changing() as entries:
+            if entries.get(company, StoreOfRecord()) != seen:
+                return False
+            entries[company] = entry
+        return True
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Dict[str, StoreOfRecord]]:
+        """The entries, written back at the end. Under a lock: a failover and the mirror's service both write here, and
+        a move that is lost between the reading and the writing of the other would leave a session with two stores.
+        """
+        make_private_directory(self.path.parent)
+        try:
+            descriptor = os.open(self.path.with_name("stores.lock"), os.O_RDWR | os.O_CREAT, FILE_MODE)
+        except OSError as exc:
+            raise translate_os_error(exc, "lock store of record", self.path) from exc
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            entries = self.all()
+            yield entries
+            self._write(entries)
+        finally:
+            os.close(descriptor)
 
     def _write(self, entries: Mapping[str, StoreOfRecord]) -> None:
-        make_private_directory(self.path.parent)
         content = {
             "format": FORMAT,
             "version": VERSION,
             "companies": {name: asdict(entry) for name, entry in entries.items()},
         }
         write_json(self.path, content)
-
-
-def create_schema(cursor: Any) -> None:
-    """Make the part of the schema that holds epochs (``baileys-resilience init-db``). Needs CREATE on the database."""
-    cursor.execute("CREATE SCHEMA IF NOT EXISTS baileys_resilience")
-    cursor.execute(
-        "CREATE TABLE IF NOT EXISTS baileys_resilience.stores (company text PRIMARY KEY, store text NOT NULL,"
-        " epoch bigint NOT NULL, since timestamptz NOT NULL, host text NOT NULL, run text NOT NULL,"
-        " recorded_at timestamptz NOT NULL DEFAULT now())"
-    )
-
-
-def publish(params: ConnectParams, entries: Mapping[str, StoreOfRecord], host: str) -> None:
-    """Write the entries to PostgreSQL. A row with a higher epoch stays: it was written by somebody who knows more."""
-    with session(params, operation="publish store of record", deadline_seconds=5.0) as (connection, _deadline):
-        with connection.cursor() as cursor:
-            for company, entry in entries.items():
-                cursor.execute(
-                    _PUBLISH,
-                    (company, entry.store, entry.epoch, entry.since or now_iso(), host, entry.by),
-                )
-        connection.commit()

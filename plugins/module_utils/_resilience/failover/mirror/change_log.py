@@ -91,22 +91,38 @@ class LoggedKey(NamedTuple):
     row: Optional[Row]
 
 
-def install_change_log(cursor: Any, tables: TableMapping, *, reader: str = "") -> None:
-    """Make schema, table, function and the triggers that are missing; harmless to run again. ``reader`` is the role of
-    the mirror when it is another than the one that installs. Needs CREATE on the database and TRIGGER on the table of
-    keys. Waits for open transactions that write keys: set lock_timeout before.
+def install_change_log(cursor: Any, tables: TableMapping, *, reader: str = "") -> bool:
+    """Make schema, table, function and the triggers that are missing; harmless to run again. Returns whether anything
+    was missing. ``reader`` is the role of the mirror when it is another than the one that installs. Needs CREATE on the
+    database and TRIGGER on the table of keys. Waits for open transactions that write keys: set lock_timeout before.
     """
     sql = require("psycopg2.sql")
-    cursor.execute(_TABLES)
     columns = {name: sql.Identifier(getattr(tables.keys, name)) for name in ("company", "type", "id")}
-    cursor.execute(sql.SQL(_FUNCTION).format(**columns))
+    function = sql.SQL(_FUNCTION).format(**columns)
     present = _triggers(cursor, tables)
+    # Made again, the log would count as new: every mirror that reads it would compare all rows once.
+    if not reader and len(present) == len(_EVENTS) and _is_complete(cursor, function.as_string(cursor)):
+        return False
+    cursor.execute(_TABLES)
+    cursor.execute(function)
     for event in _EVENTS:
         if _TRIGGER_PREFIX + event not in present:
             cursor.execute(_trigger(event, tables))
     if reader:
         for statement in _GRANTS:
             cursor.execute(sql.SQL(statement).format(sql.Identifier(reader)))
+    return True
+
+
+def _is_complete(cursor: Any, function: str) -> bool:
+    """Whether tables and function are there, and the function is the one of these columns."""
+    cursor.execute(
+        "SELECT to_regclass('baileys_resilience.change_log_state') IS NOT NULL"
+        " AND to_regclass('baileys_resilience.change_log') IS NOT NULL"
+        " AND EXISTS (SELECT 1 FROM pg_proc WHERE oid = to_regproc('baileys_resilience.log_changes') AND prosrc = %s)",
+        (function.split("$function$")[1],),
+    )
+    return bool(cursor.fetchone()[0])
 
 
 def _trigger(event: str, tables: TableMapping) -> Any:

@@ -15,6 +15,7 @@ from ...errors import StoreError, UsageError
 from ...progress import Progress, Silent
 from ...sessions.record import StoreOfRecord, StoreRecord
 from ..settings import FailoverSettings
+from .chores import Chores
 from .loop import Mirror, ScanReport, StoreOf
 from .reader import CompanyState
 from .status import MirrorStatus, mirror_status
@@ -183,10 +184,13 @@ def dispatch(
 ) -> Any:
     """Run one action; the result has as_dict(), lines() and exit_code."""
     mirror = mirror_for(settings, progress or Silent(), interval_seconds, use_change_log=use_change_log)
+    mirror.chores = chores = Chores(settings, mirror, progress or Silent())
     if action == "run":
         return run(mirror)
     if action == "once":
-        return once(mirror)
+        found = once(mirror)
+        chores.after_scan(answered=True)
+        return found
     if action == "status":
         return status(mirror.directory)
     if action == "acknowledge":

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Protocol, Set, Tuple
 
 from ...clock import age_seconds, now_iso, to_iso, utc_now
 from ...errors import Busy, Misconfigured, Refused, ResilienceError
@@ -24,7 +24,7 @@ from ...progress import Progress, Silent
 from ...sessions.model import TableMapping
 from . import change_log
 from .database import ScanSource, ServerState, open_scan
-from .layout import SCAN_LOCK, SERVICE_LOCK
+from .layout import DATABASE_FILE, SCAN_LOCK, SERVICE_LOCK
 from .policy import DeletionLimits
 from .scan import Placement, Scan
 from .status import MirrorStatus, mirror_status, write_attempt
@@ -68,6 +68,16 @@ class ScanReport:
     note: str = ""
 
 
+class AfterScan(Protocol):
+    """What else the service does (chores.py); ``problem`` becomes part of the mirror's status."""
+
+    @property
+    def problem(self) -> str: ...
+
+    def after_scan(self, *, answered: bool) -> bool:
+        """Returns whether the next scan is due at once."""
+
+
 def _everywhere_postgres(_company: str) -> Tuple[str, int]:
     return ("postgres", 0)
 
@@ -99,6 +109,7 @@ class Mirror:
         self._progress: Progress = progress or Silent()
         self._pruned_at = 0.0
         self._log_problem = ""
+        self.chores: Optional[AfterScan] = None
 
     def scan_once(self, *, thorough: bool = False) -> ScanReport:
         """One scan now. Raises Busy when another one does not end, a DatabaseError when the database does not answer,
@@ -112,7 +123,8 @@ class Mirror:
             except ResilienceError as exc:
                 write_attempt(self.directory, started_at, self._interval, error=exc)
                 raise
-            write_attempt(self.directory, started_at, self._interval, note=report.note)
+            problems = [report.note, self.chores.problem if self.chores else ""]
+            write_attempt(self.directory, started_at, self._interval, note="; ".join(filter(None, problems)))
         self._prune()
         return report
 
@@ -133,6 +145,8 @@ class Mirror:
                 except ResilienceError as exc:
                     failures += 1
                     self._progress.note("mirror scan failed", error=exc.code, cause=exc.cause, hint=exc.hint)
+                if self.chores and self.chores.after_scan(answered=failures == 0):
+                    continue
                 stop.wait(self._pause(failures, time.monotonic() - begun))
 
     def status(self) -> MirrorStatus:
@@ -159,6 +173,20 @@ class Mirror:
             store.set_meta("system_identifier", "")
             store.set_meta("database", "")
             store.commit()
+
+    def expire_aside(self, after_seconds: float) -> List[str]:
+        """Forget what is mirrored of companies that have lived on files for so long: it is of before they moved, and
+        void. Their return is read anew. Returns their names.
+        """
+        if not (self.directory / DATABASE_FILE).exists():
+            return []
+        with self._locked_store() as store, store.translated("expire mirrored companies"):
+            store.begin()
+            expired = store.aside_since_before(to_iso(utc_now() - timedelta(seconds=after_seconds)))
+            for company in expired:
+                store.empty_company(company)
+            store.commit()
+        return expired
 
     @contextlib.contextmanager
     def _locked_store(self) -> Iterator[MirrorStore]:

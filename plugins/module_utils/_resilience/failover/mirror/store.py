@@ -274,6 +274,23 @@ class MirrorStore:
         self.connection.execute("DELETE FROM keys WHERE company = ?", (company,))
         self.connection.execute("DELETE FROM companies WHERE company = ?", (company,))
 
+    def aside_since_before(self, moment: str) -> List[str]:
+        """Companies that stand aside since before ``moment``, have a copy here, and no open incident."""
+        rows = self.connection.execute(
+            "SELECT company FROM companies AS c WHERE aside_at <> '' AND aside_at < ? AND creds IS NOT NULL AND NOT"
+            " EXISTS (SELECT 1 FROM incidents AS i WHERE i.company = c.company AND i.resolved_at IS NULL)",
+            (moment,),
+        )
+        return [row[0] for row in rows]
+
+    def empty_company(self, company: str) -> None:
+        """Forget the copy. The company itself stays known: that it comes back is seen by it."""
+        self.connection.execute("DELETE FROM keys WHERE company = ?", (company,))
+        self.set_company(
+            company, creds=None, creds_sha256=None, creds_updated_at=None, creds_version="", creds_bad_since=None,
+            creds_bad_reason=None, fingerprint="", key_count=0,
+        )  # fmt: skip
+
     def audit_facts(self, company: str, app_state_key: Optional[str]) -> Iterator[Any]:
         """(type, id) of the few keys that the invariants between creds and keys speak of."""
         row = self.connection.execute(
