@@ -289,3 +289,6 @@ class _Quiet:
 
     def start(self, _flags: object) -> None:
         pass
+
+    def saved_otherwise(self, _flags: object) -> str:
+        return ""
