@@ -126,8 +126,8 @@ def check_can_write(path: PathLike, operation: str) -> None:
     except OSError as exc:
         if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
             raise translate_os_error(exc, operation, place) from exc
-        # This file system knows no files without a name.
-        if not os.access(place, os.W_OK | os.X_OK):
+        # This file system knows no files without a name. One without blocks, such as /sys, takes none at all.
+        if not os.access(place, os.W_OK | os.X_OK) or not os.statvfs(place).f_blocks:
             denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             raise translate_os_error(denied, operation, place) from exc
 

@@ -88,7 +88,8 @@ def test_foreign_files_in_a_companys_place_are_left_alone(host: Host) -> None:
 
 @pytest.mark.parametrize("company", ["../962301", "a/b", "..", ""])
 def test_a_company_id_that_leaves_the_home_is_refused(host: Host, company: str) -> None:
-    with host.refuses(UsageError, cause="company", hint=""):
+    hint = "ids with /, .., a leading dot, no characters or more than 255 bytes are refused"
+    with host.refuses(UsageError, cause="the company id cannot be a directory name", hint=hint):
         host.failover(companies=[company])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from baileys_resilience.clock import now_iso
-from baileys_resilience.errors import Busy, ResilienceError, SourceTooOld, StepFailed, UsageError
+from baileys_resilience.errors import Busy, Misconfigured, ResilienceError, SourceTooOld, UsageError
 from baileys_resilience.failover import plan as planning
 from baileys_resilience.failover.operations import Operation
 from baileys_resilience.failover.settings import CodeSettings, FailoverSettings, settings_from_dict
@@ -21,7 +21,7 @@ from baileys_resilience.steps.journal import Journal
 from baileys_resilience.steps.lease import HostLease, Lease
 
 COMPANY = "962301"
-WORDS = ("start", "stop", "status")
+SERVICE = {"manager": "argv", "start": ["true"], "stop": ["true"], "status": ["true"]}
 MARIA = Lease("20260101T030000-failover-1", "failover", "maria", "2026-01-01T03:00:00.000000Z")
 
 
@@ -43,7 +43,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FailoverSetting
             "state_dir": str(tmp_path / "state"),
             "application": {
                 "dir": str(tmp_path / "app"),
-                "service": {"manager": "argv", **dict.fromkeys(WORDS, ["true"])},
+                "service": SERVICE,
             },
             "policy": {"confirm": "app1", "operator": "hugo", "cooldown_seconds": 0},
         }
@@ -154,9 +154,10 @@ def test_a_plan_names_all_that_is_wrong_at_once_and_a_run_raises_the_first(
         assert part in told
     assert "expected:" in told, "a plan that is blocked is printed in full"
     assert len(plan.blocked) == len(set(plan.blocked))
-    with pytest.raises(StepFailed) as caught:
+    with pytest.raises(Misconfigured) as caught:
         begin(wrong)
     assert str(caught.value) == plan.blocked[0]
+    assert "set application.env_file" in caught.value.hint
 
 
 def test_the_plan_makes_nothing_on_the_host(settings: FailoverSettings, tmp_path: Path) -> None:

@@ -156,10 +156,11 @@ def make_plan(
     )
     if not moving:
         return plan
-    if context.target == FILES:
-        _add_sources(context, plan, moving)
+    # First, because a wrong setting often is the reason of what the sources say.
     for error in ask(context, checks):
         plan.block(error)
+    if context.target == FILES:
+        _add_sources(context, plan, moving)
     _add_degraded(context, plan)
     return plan
 

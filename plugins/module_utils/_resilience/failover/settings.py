@@ -195,6 +195,8 @@ _CHOICES = {
     "application.health.kind": ("url", "command", "log"),
     "application.files_health.kind": ("url", "command", "log"),
 }
+#: what the design names and nobody can choose yet
+_TO_COME = {"policy.source": "; there is no client, journal or backup of ours to take sessions from yet"}
 
 
 def check_settings(settings: FailoverSettings) -> None:
@@ -208,7 +210,7 @@ def check_settings(settings: FailoverSettings) -> None:
                 f"{value!r} is not possible",
                 operation="read settings",
                 subject=path,
-                hint=f"choose one of {', '.join(filter(None, allowed))}",
+                hint=f"choose one of {', '.join(filter(None, allowed))}{_TO_COME.get(path, '')}",
             )
     _check_health(settings.application)
     for company in settings.companies:
