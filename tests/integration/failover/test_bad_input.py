@@ -22,6 +22,7 @@ from baileys_resilience.errors import (
     SourceTooOld,
     StepFailed,
     StoreError,
+    ToolMissing,
     UsageError,
 )
 from baileys_resilience.failover.code import prepare
@@ -208,6 +209,20 @@ def test_a_service_that_runs_from_another_directory_is_refused(host: Host) -> No
     elsewhere = {"dir": str(host.worktree), "env_file": str(host.env_file)}
     with host.refuses(ApplicationError, cause="which is not below application.dir", hint="set application.dir"):
         host.failover(application=elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("tools", "cause", "hint"),
+    [
+        ({"node": "/nowhere/node"}, "Node.js is not found", "set load_check.node"),
+        ({"script": "/nowhere/load_check.mjs"}, "the script of the check is not found", "run the role"),
+    ],
+)
+def test_files_that_nobody_could_prove_are_not_even_begun(
+    host: Host, tools: dict[str, str], cause: str, hint: str
+) -> None:
+    with host.refuses(ToolMissing, cause=cause, hint=hint):
+        host.operation(load_check=tools).begin()
 
 
 DATABASES: list[tuple[dict[str, Any], str]] = [

@@ -31,7 +31,7 @@ from .common_steps import (
     preflight_service,
 )
 from .context import FailoverContext
-from .readiness import Check, check_env, check_state, require
+from .readiness import Check, check_env, check_home, check_state, require
 from .settings import FailoverSettings
 from .sources import bring_mirror_up_to_date
 from .staging import first_error
@@ -55,7 +55,7 @@ class FailbackPreflight(Step[FailoverContext]):
 
 def failback_checks(_context: FailoverContext) -> List[Check]:
     """What costs no time: a run asks this before it begins, too."""
-    return [check_env, check_state, _refuse_to_leave_behind, _check_origin]
+    return [check_env, check_state, _refuse_to_leave_behind, _check_origin, check_home]
 
 
 def failback_rehearsals(_context: FailoverContext) -> List[Check]:

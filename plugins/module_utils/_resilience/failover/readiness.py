@@ -54,7 +54,7 @@ def require(context: FailoverContext, checks: Sequence[Check]) -> None:
 def failover_checks(context: FailoverContext) -> List[Check]:
     """What costs no time: a run asks this before it begins, too."""
     places = [partial(_check_place, company=company) for company in context.moving()]
-    return [check_env, check_state, _check_home, *places, _check_code, _check_parking, _check_switch, _check_tools]
+    return [check_env, check_state, check_home, *places, _check_code, _check_parking, _check_switch, _check_tools]
 
 
 def failover_rehearsals(context: FailoverContext) -> List[Check]:
@@ -70,7 +70,7 @@ def check_state(context: FailoverContext) -> None:
     check_can_write(context.settings.state, "write journal")
 
 
-def _check_home(context: FailoverContext) -> None:
+def check_home(context: FailoverContext) -> None:
     check_can_write(context.home.private, "write to sessions' home")
 
 
