@@ -36,6 +36,8 @@ def variables(state: LabState) -> dict[str, Any]:
         "baileys_resilience_telegram_token": receivers.telegram_token,
         "baileys_resilience_telegram_chat_id": receivers.telegram_chat_id,
         "baileys_resilience_environment": "lab",
+        # A lab puts no job into the cron or systemd of its machine; its tests run the check themselves.
+        "failover_prepare_schedule": "",
     }
     if state.app is not None:
         known.update(_application(state))

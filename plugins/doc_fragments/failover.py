@@ -225,7 +225,9 @@ options:
     default: 300.0
   connect_seconds:
     description:
-      - How long to wait for a database before it counts as dead.
+      - How long to wait for a database, in seconds, before it counts as dead. Less than 2 counts as 2.
+      - One that kept silent for so long when the run was planned is asked for 1 second more before the sources are
+        chosen.
     type: float
     default: 3.0
   newer_rows:

@@ -92,7 +92,9 @@ def status_results(operation: Operation) -> Dict[str, Any]:
 def preview_results(operation: Operation, settings: FailoverSettings, step: str) -> Dict[str, Any]:
     """Check mode of a step. The steps ahead of it were not run, so it can only say whether there is anything to do."""
     if step == "prepare":
-        would = settings.code.source != "none"
+        from ._resilience.failover.code import would_prepare
+
+        would = would_prepare(settings)
     elif step in ("resume", "undo"):
         would = operation.status()["open_run"] is not None
     else:
@@ -116,9 +118,20 @@ def stores_of(settings: FailoverSettings) -> Dict[str, Dict[str, Any]]:
     return {company: dict(vars(record.get(company))) for company in settings.companies}
 
 
-def moves(before: Dict[str, Dict[str, Any]], after: Dict[str, Dict[str, Any]]) -> str:
-    lines: List[str] = []
-    for company, entry in sorted(after.items()):
-        if before[company]["store"] != entry["store"]:
-            lines.append(f"company {company}: {before[company]['store']} -> {entry['store']}\n")
-    return "".join(lines)
+def with_moves(before: Dict[str, Dict[str, Any]], results: Dict[str, Any], operation: Operation) -> Dict[str, Any]:
+    """Where the companies would live: those that the plan moves, in the steps that move or foretell it."""
+    if "plan" in results:
+        moving = [each["company"] for each in results["plan"]["companies"] if each["moves"]]
+    else:
+        moving = to_move(operation) if results["step"] == "record_store" else []
+    target = TARGETS[operation.operation]
+    return {company: {"store": target if company in moving else entry["store"]} for company, entry in before.items()}
+
+
+def stores_diff(before: Dict[str, Dict[str, Any]], after: Dict[str, Dict[str, Any]]) -> Dict[str, str]:
+    """Only companies that move: a host may have a thousand."""
+    moved = [company for company in sorted(before) if before[company]["store"] != after[company]["store"]]
+    return {
+        name: "".join(f"company {company}: {stores[company]['store']}\n" for company in moved)
+        for name, stores in (("before", before), ("after", after))
+    }

@@ -70,7 +70,7 @@ attributes:
     details:
       - A step other than V(plan) and V(status) says what it would do, as far as that is known before earlier steps ran.
   diff_mode:
-    description: Says in diff mode which company moves where.
+    description: Says in diff mode which company moves where, in check mode and with V(plan) as far as the plan knows.
     support: full
 extends_documentation_fragment:
   - baileys.resilience.failover
@@ -256,13 +256,14 @@ from ansible_collections.baileys.resilience.plugins.module_utils._failover_resul
     LOOKING,
     hide_names,
     leaving,
-    moves,
     names_hidden,
     outcome_results,
     plan_results,
     preview_results,
     status_results,
+    stores_diff,
     stores_of,
+    with_moves,
 )
 from ansible_collections.baileys.resilience.plugins.module_utils._resilience.errors import ResilienceError
 from ansible_collections.baileys.resilience.plugins.module_utils._resilience.failover.settings import FailoverSettings
@@ -324,7 +325,9 @@ def main() -> None:
             results, error = results_of(operation, settings, module.params)
         results.update(operation=operation.operation, step=step, stores=stores_of(settings))
         if module._diff:
-            results["diff"] = {"prepared": moves(before, results["stores"])}
+            foreseen = step == "plan" or module.check_mode
+            after = with_moves(before, results, operation) if foreseen else results["stores"]
+            results["diff"] = stores_diff(before, after)
         if error is None:
             module.exit_json(**leaving(results, settings.companies))
         end_as_failed(module, error, leaving(results, settings.companies))

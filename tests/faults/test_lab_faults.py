@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pytest
 
 from baileys_resilience.failover.code import prepare
 from baileys_resilience.failover.configuration import load_settings
+from baileys_resilience.failover.operations import Operation
 from lab import Lab
 from lab.errors import LabError
 from tests.faults.alive import assert_alive
@@ -104,6 +106,33 @@ def test_without_a_mirror_a_dead_database_is_refused_and_nothing_is_touched(
     assert lab.health()["pid"] == pid
     lab.heal()
     assert_alive(lab, config, "postgres")
+
+
+def test_a_database_that_keeps_silent_costs_the_patience_of_the_setting_once_a_run(
+    lab: Lab, config: Path, tmp_path: Path
+) -> None:
+    patient = write_settings(
+        lab, tmp_path / "patient.json", policy={"connect_seconds": 4}, database={"connect_timeout_seconds": 30}
+    )
+    operation = Operation(load_settings(patient), "failover")
+    lab.break_("network-drop")
+    began = time.monotonic()
+    operation.begin()
+    assert 4 <= time.monotonic() - began < 6
+    operation.step("preflight")
+    began = time.monotonic()
+    chosen = operation.step("choose_source")
+    assert time.monotonic() - began < 3
+    primary, mirror = chosen.result["sources"]
+    assert (primary["silent"], primary["answers"], mirror["answers"]) == (True, False, True)
+    assert "kept silent a moment ago" in primary["problem"]
+    operation.undo("by a test")
+
+    operation.begin()
+    lab.heal()
+    operation.step("preflight")
+    assert operation.step("choose_source").result["chosen"][lab.companies[0].id][0] == "primary", "it has come back"
+    operation.undo("by a test")
 
 
 def test_a_failover_that_failed_and_was_undone_can_be_run_again_while_the_database_is_still_dead(

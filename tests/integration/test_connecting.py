@@ -21,7 +21,7 @@ from baileys_resilience.errors import (
     ResilienceError,
     Unavailable,
 )
-from baileys_resilience.postgres import ConnectParams, connect, server_now, session
+from baileys_resilience.postgres import ConnectParams, answers_within, connect, server_now, session
 from lab import postgres as lab_postgres
 from lab import processes
 from tests.support.databases import Database
@@ -125,9 +125,13 @@ def test_a_server_frozen_in_the_middle_of_a_statement_is_left_in_time(database: 
         assert "use another source" in caught.value.hint
         error = error_of(replace(database.params, connect_timeout_seconds=2))
         assert type(error) is DeadlineExceeded
+        started = time.monotonic()
+        assert not answers_within(database.params, 0.5)
+        assert time.monotonic() - started < 1.5
     finally:
         for pid in members:
             os.kill(pid, signal.SIGCONT)
+    assert answers_within(database.params, 10)
     connect(database.params).close()
 
 

@@ -84,7 +84,8 @@ def test_a_unit_that_leaves_the_env_file_to_the_application_may_be_started(host:
     host.unit("dotenv.service", unit_text("WorkingDirectory=/srv/app", "ExecStart=/bin/sleep infinity"))
     started = host.ask("start", unit="dotenv.service", flags=FILES_FLAGS)
     assert started["running"]
-    assert host.ask("status", unit="dotenv")["cwd"] == "/srv/app"
+    status = host.ask("status", unit="dotenv")
+    assert (status["cwd"], status["runs_from"]) == ("/srv/app", ["/srv/app", "/bin/sleep"])
     host.run("systemctl", "stop", "dotenv.service")
 
 

@@ -178,3 +178,23 @@ def test_an_owner_that_does_not_exist_is_a_clear_sentence(owner: str | None, gro
     with pytest.raises(UsageError) as caught:
         files.resolve_owner(owner, group)
     assert caught.value.hint == f"create the {kind}, or name another"
+
+
+def test_a_place_is_tried_without_a_trace(tmp_path: Path) -> None:
+    before = tmp_path.stat().st_mtime_ns
+    files.check_can_write(tmp_path, "look")
+    files.check_can_write(tmp_path / "made" / "later", "look")
+    assert list(tmp_path.iterdir()) == []
+    assert tmp_path.stat().st_mtime_ns == before
+
+
+def test_a_place_that_takes_no_files_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError) as caught:
+        files.check_can_write(tmp_path / "file" / "below", "look")
+    assert (caught.value.cause, caught.value.subject) == ("is not a directory", str(tmp_path / "file"))
+    assert "move the file" in caught.value.hint
+    with pytest.raises(NotWritable) as denied:
+        files.check_can_write("/sys/kernel/below", "look")
+    assert denied.value.subject == "/sys/kernel"
+    assert "check owner, mode and mount" in denied.value.hint

@@ -25,7 +25,7 @@ from baileys_resilience.errors import (
     Unavailable,
     UsageError,
 )
-from baileys_resilience.postgres import ConnectParams, Deadline, connect, translate, translated
+from baileys_resilience.postgres import ConnectParams, Deadline, answers_within, connect, translate, translated
 
 PASSWORD = "}X|o<7n?0 '\"$"
 
@@ -188,6 +188,14 @@ def test_connecting_to_a_server_that_says_nothing_ends_in_time(silent_port: int)
         connect(ConnectParams(host="127.0.0.1", port=silent_port, connect_timeout_seconds=2))
     assert time.monotonic() - started < 4
     assert "does not answer" in caught.value.hint
+
+
+def test_whether_anybody_answers_is_known_in_less_time_than_libpq_would_take(silent_port: int) -> None:
+    started = time.monotonic()
+    assert not answers_within(ConnectParams(host="127.0.0.1", port=silent_port), 0.3)
+    assert 0.3 <= time.monotonic() - started < 1.5
+    assert answers_within(ConnectParams(host="127.0.0.1", port=1), 5), "a refusal is an answer"
+    assert answers_within(ConnectParams(host="127.0.0.1", extra={"no_such": "option"}), 5)
 
 
 class _Connection:

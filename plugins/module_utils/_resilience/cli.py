@@ -23,6 +23,7 @@ from . import __version__
 from .errors import ResilienceError, UsageError
 from .failover.configuration import load_settings
 from .failover.copies import expire_copies, list_copies
+from .failover.daily_check import check_readiness, tell
 from .failover.mirror import commands as mirror
 from .failover.mirror import install_change_log
 from .failover.operations import Operation, Outcome
@@ -124,18 +125,23 @@ def _status_lines(status: Mapping[str, Any]) -> List[str]:
 
 def _check(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
     """The daily question: would a failover work now? What has expired goes too, since a mirror need not run here."""
-    operation = Operation(settings, "failover", progress=progress)
-    problems = operation.check()
-    lines = [f"PROBLEM: {each}" for each in problems] or ["a failover would work now"]
+    found = check_readiness(Operation(settings, "failover", progress=progress))
+    lines = [f"PROBLEM: {each}" for each in found.problems] or ["a failover would work now"]
+    lines += [f"degraded: {each}" for each in found.degraded]
+    told = [vars(each) for each in tell(settings, found)] if options.notify and found.problems else []
+    lines += [f"{each['service']}: {each['detail']}" for each in told]
     removed: List[str] = []
+    note = ""
     try:
         removed = [str(path) for path in expire_copies(settings)]
-        note = ""
     except ResilienceError as exc:
         note = str(exc)
     lines += [f"removed, expired: {path}" for path in removed] + ([f"note: {note}"] if note else [])
-    content = {"ready": not problems, "problems": problems, "removed": removed, "note": note}
-    return Answer(content, lines, 3 if problems else 0)
+    content = {
+        "ready": not found.problems, "problems": found.problems, "degraded": found.degraded, "notified": told,
+        "removed": removed, "note": note,
+    }  # fmt: skip
+    return Answer(content, lines, 3 if found.problems else 0)
 
 
 def _prepare(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
@@ -248,7 +254,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (("failover", "PostgreSQL -> files"), ("failback", "files -> PostgreSQL")):
         _add_operation(commands.add_parser(name, help=text, description=f"{text}, on this host."))
-    commands.add_parser("check", help="would a failover work now? (exit code 3: no)")
+    check = commands.add_parser("check", help="would a failover work now? (exit code 3: no)")
+    check.add_argument("--notify", action="store_true", help="tell Sentry and Telegram when it would not")
     commands.add_parser("prepare", help="prepare the code that runs from files")
     store = commands.add_parser("store", help="where each company lives")
     store.add_argument("action", choices=("show", "set"))

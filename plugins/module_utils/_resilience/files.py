@@ -112,6 +112,26 @@ def make_private_directory(path: PathLike) -> Path:
     return directory
 
 
+def check_can_write(path: PathLike, operation: str) -> None:
+    """Raise unless ``path`` is a directory that takes files, or can be made. Leaves no trace: the file that is tried
+    has no name.
+    """
+    place = next(each for each in (Path(path), *Path(path).parents) if os.path.lexists(each))
+    if not place.is_dir():
+        raise StoreError(
+            "is not a directory", operation=operation, subject=str(place), hint="move the file out of the way"
+        )
+    try:
+        os.close(os.open(place, os.O_TMPFILE | os.O_WRONLY, FILE_MODE))
+    except OSError as exc:
+        if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+            raise translate_os_error(exc, operation, place) from exc
+        # This file system knows no files without a name. One without blocks, such as /sys, takes none at all.
+        if not os.access(place, os.W_OK | os.X_OK) or not os.statvfs(place).f_blocks:
+            denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            raise translate_os_error(denied, operation, place) from exc
+
+
 def exchange(first: PathLike, second: PathLike) -> bool:
     """Swap two paths in one atomic step (renameat2, Linux >= 3.15). False where kernel or file system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)

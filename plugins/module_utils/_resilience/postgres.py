@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import socket
 import threading
 import time
@@ -124,7 +125,8 @@ class ConnectParams:
             "sslmode": self.ssl_mode,
             "connect_timeout": max(2, int(self.connect_timeout_seconds + 0.999)),
             "application_name": APPLICATION_NAME,
-            "tcp_user_timeout": int(max(2.0, self.connect_timeout_seconds) * 1000),
+            # Of a connection that stands: a moment without the network is no reason to give up an import.
+            "tcp_user_timeout": int(max(5.0, self.connect_timeout_seconds) * 1000),
             "client_encoding": "UTF8",
         }
         if self.password:
@@ -156,6 +158,25 @@ def connect(params: ConnectParams, *, operation: str = "connect") -> Any:
             str(exc), operation=operation, subject=params.where, hint="check the login_* options and connect_params"
         ) from exc
     return connection
+
+
+def answers_within(params: ConnectParams, seconds: float) -> bool:
+    """Whether anybody answers at all, be it with a refusal. Shorter than libpq's own limit can be, which is 2 s."""
+    psycopg2 = require("psycopg2")
+    extensions = require("psycopg2.extensions")
+    limit = time.monotonic() + seconds
+    try:
+        with contextlib.closing(psycopg2.connect(**params.libpq(), async_=1)) as connection:
+            while True:
+                state = connection.poll()
+                left = limit - time.monotonic()
+                if state == extensions.POLL_OK or left <= 0:
+                    return bool(state == extensions.POLL_OK)
+                wanted = [connection]
+                reading = state == extensions.POLL_READ
+                select.select(wanted if reading else [], [] if reading else wanted, [], left)
+    except (psycopg2.Error, TypeError, ValueError):
+        return True  # connect says what it is
 
 
 def _connect_error(exc: Exception, params: ConnectParams, operation: str) -> ResilienceError:

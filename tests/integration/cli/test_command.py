@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lab import Lab
-from tests.support.lab_settings import write_settings
+from tests.support.lab_settings import settings_content, write_settings
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -57,7 +57,82 @@ def test_a_host_is_made_ready_until_the_check_finds_nothing(lab: Lab, command: C
     command("init-db")
     assert answer(command("--json", "mirror", "once"))
     assert answer(command("--json", "mirror", "status"))
-    assert command("check").stdout == "a failover would work now\n"
+    ready = command("check").stdout.splitlines()
+    assert ready[0] == "a failover would work now"
+    assert ready[1:] == ["degraded: nobody is notified: neither Sentry nor Telegram is set"]
+
+
+def tree(*places: str) -> dict[str, int]:
+    """What is there, and when it was last changed. The files beside SQLite's come and go with who reads it."""
+    found = [path for place in places for path in Path(place).rglob("*")]
+    return {str(path): path.lstat().st_mtime_ns for path in found if not path.name.endswith(("-shm", "-wal"))}
+
+
+UNREADY: list[tuple[dict[str, Any], str, str]] = [
+    ({"policy": {"max_source_age_seconds": 0.001}}, "mirror: it is", "baileys-resilience mirror status"),
+    ({"mirror_dir": "/nowhere/mirror"}, "mirror: ", "HINT: "),
+    ({"load_check": {"node": "/nowhere/node"}}, "Node.js is not found", "set load_check.node"),
+    ({"load_check": {"script": "/nowhere/load_check.mjs"}}, "the script of the check is not found", "toolkit"),
+    ({"load_check": {"module_dir": "/nowhere"}}, "no package baileys", "set load_check.module_dir"),
+    ({"application": {"service": {"name": "other"}}}, "PM2 knows no process of this name", "application.service.name"),
+    ({"sessions_dir": "/sys/kernel/sessions"}, "/sys/kernel", "check owner, mode and mount"),
+    ({"database": {"port": 1}, "mirror_dir": ""}, "no source answers", "restore from a backup"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "problem", "hint"), UNREADY, ids=[each[1] for each in UNREADY])
+def test_the_check_finds_it_says_what_to_do_and_changes_nothing(
+    lab: Lab, tmp_path: Path, command: Command, wrong: dict[str, Any], problem: str, hint: str
+) -> None:
+    command("mirror", "once")
+    standard = settings_content(lab)["application"]["service"]
+    if "application" in wrong:
+        wrong = {"application": {"service": {**standard, **wrong["application"]["service"]}}}
+    config = write_settings(lab, tmp_path / "failover.json", **wrong)
+    places = (lab.need_app().sessions_dir, lab.state_dir, lab.mirror_dir)
+    before = tree(*places)
+    done = asked(config)
+    assert done.returncode == 3, done.stdout + done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith("PROBLEM: ") and problem in line]
+    assert told, done.stdout
+    assert hint in told[0]
+    assert tree(*places) == before
+
+
+def asked(config: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "baileys_resilience.cli", "--config", str(config), "check", *more]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_check_of_a_fresh_host_makes_nothing_there(lab: Lab, tmp_path: Path) -> None:
+    places = {"sessions_dir": str(tmp_path / "sessions"), "state_dir": str(tmp_path / "state")}
+    assert asked(write_settings(lab, tmp_path / "failover.json", **places)).returncode == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["failover.json"]
+
+
+def test_a_check_that_found_something_reaches_a_human_once_and_only_when_it_is_told_to(
+    lab: Lab, tmp_path: Path
+) -> None:
+    receivers = lab.need_receivers()
+    notify = {
+        "sentry_dsn": receivers.sentry_dsn,
+        "telegram_token": receivers.telegram_token,
+        "telegram_chat_id": receivers.telegram_chat_id,
+        "telegram_api_url": receivers.telegram_api_url,
+    }
+    config = write_settings(lab, tmp_path / "failover.json", notify=notify, load_check={"node": "/nowhere/node"})
+    logs = [Path(receivers.sentry_log), Path(receivers.telegram_log)]
+    before = [len(log.read_text().splitlines()) if log.exists() else 0 for log in logs]
+    assert asked(config).returncode == 3
+    assert [len(log.read_text().splitlines()) if log.exists() else 0 for log in logs] == before
+    for _day in range(2):
+        assert asked(config, "--notify").returncode == 3
+    for log, earlier in zip(logs, before, strict=True):
+        told = log.read_text().splitlines()[earlier:]
+        assert len(told) == 1, told
+        assert "a failover on lab-app would not work now" in told[0]
+        assert "Node.js is not found" in told[0]
+        assert lab.need_postgres().password not in told[0]
 
 
 def test_failover_and_failback_are_run_and_shown(lab: Lab, command: Command) -> None:

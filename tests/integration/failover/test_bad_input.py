@@ -22,6 +22,7 @@ from baileys_resilience.errors import (
     SourceTooOld,
     StepFailed,
     StoreError,
+    ToolMissing,
     UsageError,
 )
 from baileys_resilience.failover.code import prepare
@@ -88,7 +89,8 @@ def test_foreign_files_in_a_companys_place_are_left_alone(host: Host) -> None:
 
 @pytest.mark.parametrize("company", ["../962301", "a/b", "..", ""])
 def test_a_company_id_that_leaves_the_home_is_refused(host: Host, company: str) -> None:
-    with host.refuses(UsageError, cause="company", hint=""):
+    hint = "ids with /, .., a leading dot, no characters or more than 255 bytes are refused"
+    with host.refuses(UsageError, cause="the company id cannot be a directory name", hint=hint):
         host.failover(companies=[company])
 
 
@@ -207,6 +209,20 @@ def test_a_service_that_runs_from_another_directory_is_refused(host: Host) -> No
     elsewhere = {"dir": str(host.worktree), "env_file": str(host.env_file)}
     with host.refuses(ApplicationError, cause="which is not below application.dir", hint="set application.dir"):
         host.failover(application=elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("tools", "cause", "hint"),
+    [
+        ({"node": "/nowhere/node"}, "Node.js is not found", "set load_check.node"),
+        ({"script": "/nowhere/load_check.mjs"}, "the script of the check is not found", "run the role"),
+    ],
+)
+def test_files_that_nobody_could_prove_are_not_even_begun(
+    host: Host, tools: dict[str, str], cause: str, hint: str
+) -> None:
+    with host.refuses(ToolMissing, cause=cause, hint=hint):
+        host.operation(load_check=tools).begin()
 
 
 DATABASES: list[tuple[dict[str, Any], str]] = [

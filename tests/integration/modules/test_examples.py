@@ -132,20 +132,22 @@ def test_examples_of_failover_run_and_then_check_apply_check_apply(
     settings = {**tasks[0][module], "confirm": "app1"}
 
     def step(name: str, operation: str = "failover", *, check: bool = False) -> dict[str, Any]:
-        return {"name": name, module: {**settings, "step": name, "operation": operation}, "check_mode": check}
+        options = {**settings, "step": name, "operation": operation}
+        return {"name": name, module: options, "check_mode": check, "diff": True}
 
     password = lab.need_postgres().password
     unchanged = [step("run", check=True), *tasks[:3]]
-    prepared, again, foretold, plan, _shown, status = run(
-        ansible, [step("prepare"), step("prepare"), *unchanged], password
-    )
-    assert (prepared["changed"], again["changed"]) == (True, False)
+    preparing = [step("prepare", check=check) for check in (True, False, True, False)]
+    *prepared, foretold, plan, _shown, status = run(ansible, [*preparing, *unchanged], password)
+    assert [each["changed"] for each in prepared] == [True, True, False, False]
+    assert foretold["diff"] == moved("postgres", "files")
     assert (foretold["changed"], plan["changed"], foretold["nothing_to_do"]) == (True, False, False)
     assert {entry["store"] for entry in status["stores"].values()} == {"postgres"}, "check mode moved something"
     assert lab.health()["store"] == "postgres"
 
     done, checked, repeated = run(ansible, [tasks[3], step("run", check=True), step("run")], password)
     assert [each["changed"] for each in (done, checked, repeated)] == [True, False, False]
+    assert checked["diff"] == repeated["diff"] == {"before": "", "after": ""}
     assert done["report"]["outcome"] == "done"
     assert done["markdown"]
     assert {entry["store"] for entry in done["stores"].values()} == {"files"}
@@ -155,7 +157,15 @@ def test_examples_of_failover_run_and_then_check_apply_check_apply(
     back = [step("run", "failback", check=check) for check in (True, False, True, False)]
     results = run(ansible, back, password)
     assert [each["changed"] for each in results] == [True, True, False, False]
+    nothing = {"before": "", "after": ""}
+    assert [each["diff"] for each in results] == [moved("files", "postgres")] * 2 + [nothing] * 2
     assert lab.message("962302", "after the failback") == "delivered"
+
+
+def moved(before: str, after: str) -> dict[str, str]:
+    """The diff of two companies that move from one store to the other."""
+    stores = (("before", before), ("after", after))
+    return {name: "".join(f"company {each}: {store}\n" for each in ("962301", "962302")) for name, store in stores}
 
 
 JID = "4917612345678:7@s.whatsapp.net"

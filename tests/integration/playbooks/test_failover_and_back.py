@@ -89,12 +89,27 @@ def test_check_mode_prints_the_plan_and_changes_nothing(live: Lab, play: Play) -
         "failover of 2 companies to files",
         "source primary",
         "source mirror",
+        "source backup: not there",
         "company 962301: 1",
         "expected:",
+        "-company 962301: postgres",
+        "+company 962301: files",
     ):
         assert part in played.output
+    assert "BLOCKED" not in played.output
     nothing_changed(live, before)
     assert not playbooks.report_files(live)
+
+
+def test_check_mode_lists_all_that_would_stop_the_run_and_still_prints_the_whole_plan(live: Lab, play: Play) -> None:
+    before = everything(live)
+    wrong = {"failover_service_name": "other", "failover_load_check_node": "/nowhere/node", "failover_login_port": 1}
+    played = play("emergency_failover", "--check", *extra(**wrong, failover_mirror_dir=""))
+    assert played.returncode == 0, played.output
+    for part in ("PM2 knows no process", "Node.js is not found", "no source answers", "expected:"):
+        assert part in played.output
+    assert played.output.count("BLOCKED: ") == 3
+    nothing_changed(live, before)
 
 
 @pytest.mark.parametrize("confirm", ["", "another-host"])
@@ -257,6 +272,7 @@ def test_preparing_again_changes_nothing_and_the_mirror_can_run_by_cron(live: La
     assert set(jobs) == {"baileys-resilience-mirror", "baileys-resilience-check"}
     assert "* * * * * root flock" in jobs["baileys-resilience-mirror"]
     assert '0,15,30,45 * * * * root test "$(date -u +\\%H:\\%M)" = "04:15" && ' in jobs["baileys-resilience-check"]
+    assert jobs["baileys-resilience-check"].endswith(" check --notify\n")
     config = live.path / "failover.json"
     kept = config.read_bytes()
     gone = play("mirror", *cron, "-e", "failover_state=absent")

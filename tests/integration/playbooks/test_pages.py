@@ -92,3 +92,14 @@ def test_the_generated_pages_are_what_would_be_generated_now(tmp_path: Path) -> 
     assert set(made) == {*names, Path("errors.md")}
     stale = [str(name) for name, text in made.items() if (ROOT / "docs" / name).read_text("utf-8") != text]
     assert stale == [], "HINT: make docs"
+
+
+def test_every_line_that_the_page_shows_as_blocked_is_one_that_can_be_met() -> None:
+    lines = re.findall(r"^  BLOCKED: (.+)\. HINT: (.+)$", PAGES[0].read_text("utf-8"), re.MULTILINE)
+    sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "plugins" / "module_utils").rglob("*.py"))
+    assert len(lines) > 2
+    for said, hint in lines:
+        # "what was done to what: why", the why with what differs from host to host behind a colon or in brackets
+        cause = re.split(r": |\(", said.split(": ", 1)[1])[0].strip()
+        assert cause in sources, cause
+        assert hint in sources, hint

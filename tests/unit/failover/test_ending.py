@@ -102,6 +102,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         "primary", "db", True, "", "2026-01-01T03:00:00Z", None, 0.0, {COMPANY: Offer({"session": 1})}
     )
     monkeypatch.setattr(planning, "assess_sources", lambda *_arguments, **_options: [source])
+    monkeypatch.setattr(operations, "failover_checks", lambda _context: [])
     host = Host(
         settings_from_dict(
             {

@@ -10,22 +10,26 @@ from typing import Any
 
 import pytest
 
-from baileys_resilience.errors import Busy, ResilienceError, SourceTooOld, UsageError
+from baileys_resilience.clock import now_iso
+from baileys_resilience.errors import Busy, Misconfigured, ResilienceError, SourceTooOld, UsageError
 from baileys_resilience.failover import plan as planning
 from baileys_resilience.failover.operations import Operation
-from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
+from baileys_resilience.failover.settings import CodeSettings, FailoverSettings, settings_from_dict
 from baileys_resilience.failover.sources import Offer, SourceReport
 from baileys_resilience.sessions.record import StoreRecord
 from baileys_resilience.steps.journal import Journal
 from baileys_resilience.steps.lease import HostLease, Lease
 
 COMPANY = "962301"
+SERVICE = {"manager": "argv", "start": ["true"], "stop": ["true"], "status": ["true"]}
 MARIA = Lease("20260101T030000-failover-1", "failover", "maria", "2026-01-01T03:00:00.000000Z")
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FailoverSettings:
-    """A host whose primary answers; nothing behind the plan is touched by a begin."""
+    """A host whose primary answers, with an application that nobody has to start."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / ".env").write_text("PORT=1\n")
     report = SourceReport(
         "primary", "db", True, "", "2026-01-01T03:00:00Z", None, 0.0, {COMPANY: Offer({"session": 1})}
     )
@@ -37,6 +41,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FailoverSetting
             "database": {},
             "sessions_dir": str(tmp_path / "sessions"),
             "state_dir": str(tmp_path / "state"),
+            "application": {
+                "dir": str(tmp_path / "app"),
+                "service": SERVICE,
+            },
             "policy": {"confirm": "app1", "operator": "hugo", "cooldown_seconds": 0},
         }
     )
@@ -122,6 +130,59 @@ def test_what_blocks_the_plan_is_raised_as_what_it_is(
         begin(settings)
     assert caught.value.exit_code == 9
     assert holder(settings) == ""
+
+
+def test_a_plan_names_all_that_is_wrong_at_once_and_a_run_raises_the_first(
+    settings: FailoverSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = SourceReport("primary", "db", problem="it is dead")
+    monkeypatch.setattr(planning, "assess_sources", lambda *_arguments, **_options: [dead])
+    (tmp_path / "app" / ".env").unlink()
+    (tmp_path / "sessions").write_text("a file")
+    service = replace(settings.application.service, status=("/nowhere/status",))
+    wrong = replace(settings, application=replace(settings.application, service=service), code=CodeSettings("tag"))
+    plan = Operation(wrong, "failover").plan()
+    told = "\n".join(plan.sentences())
+    for part, hint in (
+        ("no source answers: primary: it is dead", "restore from a backup"),
+        ("read .env", "set application.env_file"),
+        ("is not a directory", "move the file"),
+        ("no code is prepared", "run failover_prepare.yml"),
+        ("/nowhere/status", "give its full path"),
+    ):
+        assert any(part in each and hint in each for each in plan.blocked), (part, plan.blocked)
+        assert part in told
+    assert "expected:" in told, "a plan that is blocked is printed in full"
+    assert len(plan.blocked) == len(set(plan.blocked))
+    with pytest.raises(Misconfigured) as caught:
+        begin(wrong)
+    assert str(caught.value) == plan.blocked[0]
+    assert "set application.env_file" in caught.value.hint
+
+
+def test_the_plan_makes_nothing_on_the_host(settings: FailoverSettings, tmp_path: Path) -> None:
+    before = sorted(map(str, tmp_path.rglob("*")))
+    plan = Operation(settings, "failover").plan()
+    assert plan.blocked == []
+    assert sorted(map(str, tmp_path.rglob("*"))) == before
+
+
+def test_an_open_run_and_the_cooldown_block_the_plan_and_a_run_that_has_ended_does_not(
+    settings: FailoverSettings,
+) -> None:
+    patient = replace(settings, policy=replace(settings.policy, cooldown_seconds=300))
+    left_behind(settings, "run_started", "run_finished")
+    assert Operation(patient, "failover").plan().blocked == []
+    HostLease(settings.state).release(replace(MARIA, since=now_iso()))
+    blocked = Operation(patient, "failover").plan().blocked
+    assert len(blocked) == 1
+    assert "a failover by maria ended 0 s ago" in blocked[0]
+    assert "failover_cooldown" in blocked[0]
+    assert Operation(settings, "failover").plan().blocked == []
+    begin(settings)
+    blocked = Operation(settings, "failover").plan().blocked
+    assert "by hugo is open since" in blocked[0]
+    assert "resume (or undo)" in blocked[0]
 
 
 @pytest.mark.parametrize("name", ["step", "resume", "undo", "finish"])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,52 @@ def test_the_plan_names_what_blocks_and_what_is_degraded(
     assert "degraded: there is no live mirror" in text
     assert "degraded: the real Baileys does not prove the files" in text
     assert "nobody is notified" not in text
+
+
+def test_the_plan_shows_the_whole_order_of_sources_with_those_that_are_not_there(
+    settings: FailoverSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_with(settings, [source("primary")], monkeypatch)
+    assert [each["kind"] for each in plan.sources] == ["client", "journal", "primary", "replica", "mirror", "backup"]
+    text = plan_markdown(plan)
+    for kind, why in (
+        ("client", "there is no client of ours yet"),
+        ("journal", "there is none yet"),
+        ("replica", "none is set (failover_replica)"),
+        ("mirror", "none is set (failover_mirror_dir)"),
+        ("backup", "restore one by hand"),
+    ):
+        assert [line for line in text.splitlines() if line.startswith(f"  source {kind}: not there: ") and why in line]
+
+
+def test_a_primary_in_recovery_is_told_with_its_answer_and_as_degraded(
+    settings: FailoverSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standby = source("primary")
+    standby.problem = "the server is a replica in recovery, not the primary"
+    text = plan_markdown(plan_with(settings, [standby], monkeypatch))
+    assert "answers, 3 s old, but the server is a replica in recovery" in text
+    assert "degraded: primary: the server is a replica in recovery" in text
+
+
+def test_a_mirror_that_is_too_old_is_degraded_while_the_primary_answers(
+    settings: FailoverSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = source("mirror")
+    old.age_seconds = 4000
+    plan = plan_with(settings, [source("primary"), old], monkeypatch)
+    assert plan.blocked == []
+    assert plan.unready == [each for each in plan.degraded if each.startswith("mirror: it is 4000 s old")] != []
+
+
+def test_a_home_without_room_blocks_the_plan_before_it_is_made(
+    settings: FailoverSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = os.statvfs_result((4096, 4096, 10**6, 10**4, 10, 10**6, 10**6, 10**6, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _path: full)
+    plan = plan_with(settings, [source("primary")], monkeypatch)
+    assert any("check space" in each and "HINT: free space there" in each for each in plan.blocked), plan.blocked
+    assert not Path(settings.sessions_dir).exists()
 
 
 def test_a_plan_of_companies_that_have_all_moved_is_one_line(settings: FailoverSettings) -> None:

@@ -16,9 +16,11 @@ import pytest
 
 from baileys_resilience.errors import ApplicationError, DeadlineExceeded, Misconfigured, ToolMissing, UsageError
 from baileys_resilience.failover import services
+from baileys_resilience.failover.common_steps import check_service
+from baileys_resilience.failover.context import FailoverContext
 from baileys_resilience.failover.processes import environment_of, is_alive, look_up_user, run
 from baileys_resilience.failover.services import check_flags, make_service
-from baileys_resilience.failover.settings import ApplicationSettings, ServiceSettings
+from baileys_resilience.failover.settings import ApplicationSettings, ServiceSettings, settings_from_dict
 
 START = """
 import subprocess, sys
@@ -195,6 +197,54 @@ def test_a_process_whose_name_only_begins_alike_is_not_waited_for(
         pm2(tmp_path, tmp_path / "asked").stop()
     assert f"pid {os.getpid()} still lives" in caught.value.cause
     assert "two writers" in caught.value.hint
+
+
+SYSTEMD = """#!/bin/sh
+printf 'LoadState=loaded\\nActiveState=active\\nMainPID=1\\nWorkingDirectory=%s\\nExecStart=%s\\n' "$CWD" "$COMMAND"
+"""
+NODE = "{ path=/usr/bin/node ; argv[]=/usr/bin/node %s ; ignore_errors=no ; start_time=[n/a] ; pid=0 }"
+
+
+@pytest.mark.parametrize(
+    ("cwd", "script", "switches", "refused"),
+    [
+        ("/srv/app", "src/index.js", True, ""),
+        ("!/srv/app", "src/index.js", True, ""),
+        ("/srv/app/server", "index.js", True, ""),
+        ("", "/srv/app/src/index.js", True, ""),
+        ("/srv/app", "--require /opt/apm/agent.js src/index.js", True, ""),
+        ("/srv/elsewhere", "src/index.js", True, "/srv/elsewhere /usr/bin/node"),
+        ("/srv/app-files", "src/index.js", True, "/srv/app-files"),
+        ("", "src/index.js", True, "/ /usr/bin/node"),
+        ("/srv/elsewhere", "src/index.js", False, ""),
+    ],
+)
+def test_a_unit_that_a_switch_of_the_code_would_not_reach_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cwd: str, script: str, switches: bool, refused: str
+) -> None:
+    """The directory of the application becomes a link to other code: whoever runs elsewhere keeps the old code."""
+    (tmp_path / "systemctl").write_text(SYSTEMD)
+    (tmp_path / "systemctl").chmod(0o755)
+    for name, value in (("PATH", f"{tmp_path}:{os.environ['PATH']}"), ("CWD", cwd), ("COMMAND", NODE % script)):
+        monkeypatch.setenv(name, value)
+    settings = settings_from_dict(
+        {
+            "host": "app1",
+            "companies": ["962301"],
+            "sessions_dir": str(tmp_path / "sessions"),
+            "state_dir": str(tmp_path / "state"),
+            "application": {"dir": "/srv/app", "service": {"manager": "systemd", "name": "wa"}},
+            "code": {"source": "archive" if switches else "none"},
+        }
+    )
+    context = FailoverContext(settings, "", "files")
+    if not refused:
+        assert check_service(context).running
+        return
+    with pytest.raises(ApplicationError) as caught:
+        check_service(context)
+    assert f"the service runs {refused}" in caught.value.cause
+    assert "set application.dir to the directory that it runs from (now /srv/app)" in caught.value.hint
 
 
 @pytest.mark.parametrize(

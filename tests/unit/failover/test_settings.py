@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,3 +179,20 @@ def test_commands_of_ones_own_and_a_log_that_says_the_same_on_both_stores_are_re
         settings_from_dict(content(application=application))
     assert "nobody can tell which store the application uses" in caught.value.cause
     assert "set health.kind to url or command" in caught.value.hint
+
+
+def test_one_patience_bounds_connecting_to_every_database() -> None:
+    given = {"policy": {"connect_seconds": 7}, "database": {"connect_timeout_seconds": 30}, "replica": {"host": "r"}}
+    made = settings_from_dict(content(**given))
+    assert made.replica is not None
+    assert (made.database.libpq()["connect_timeout"], made.replica.libpq()["connect_timeout"]) == (7, 7)
+    hurried = replace(made, policy=replace(made.policy, connect_seconds=3.0))
+    assert hurried.database.libpq()["connect_timeout"] == 3
+
+
+@pytest.mark.parametrize("kind", ["client", "journal", "backup"])
+def test_a_source_that_is_not_built_yet_cannot_be_pinned_and_the_hint_says_so(kind: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        settings_from_dict(content(policy={"source": kind}))
+    assert "choose one of primary, replica, mirror; " in caught.value.hint
+    assert "no client, journal or backup of ours" in caught.value.hint

@@ -131,3 +131,60 @@ def test_a_mirror_without_a_good_copy_accuses_nobody(kept: Offer | None) -> None
     mirror.offers = {} if kept is None else {A: kept}
     sources._mark_losses([primary, mirror])
     assert primary.offers[A].problem == ""
+
+
+ASKED = {"database": {"host": "a", "dbname": "wa"}, "replica": {"host": "b", "dbname": "wa"}}
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_database_that_kept_silent_is_asked_shortly_and_seen_when_it_has_come_back(
+    monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    asked: list[str] = []
+
+    def assess(kind: str, *_arguments: Any) -> SourceReport:
+        asked.append(kind)
+        return report(kind)
+
+    monkeypatch.setattr(sources, "_assess_database", assess)
+    monkeypatch.setattr(sources, "answers_within", lambda params, seconds: params.host != "a" or back)
+    given = settings_from_dict({"host": "h", "companies": [A], "sessions_dir": "/s", "state_dir": "/t", **ASKED})
+    found = sources.assess_sources(given, [A], refresh_mirror=False, silent=["primary"])
+    assert asked == (["primary", "replica"] if back else ["replica"])
+    assert [(each.kind, each.answers, each.silent) for each in found] == [
+        ("primary", back, not back),
+        ("replica", True, False),
+    ]
+    assert back or found[0].problem == "it kept silent a moment ago, and still does after 1 s"
+
+
+def test_only_silence_counts_as_silence_and_not_a_refusal() -> None:
+    given = settings_from_dict(
+        {
+            "host": "h",
+            "companies": [A],
+            "sessions_dir": "/s",
+            "state_dir": "/t",
+            "database": {"host": "127.0.0.1", "port": 1},
+        }
+    )
+    found = sources.assess_sources(given, [A], refresh_mirror=False)
+    assert [(each.answers, each.silent) for each in found] == [(False, False)]
+
+
+def test_a_run_that_would_move_nothing_is_refused() -> None:
+    sources.require_any(settings(), {A: ["primary"], B: []})
+    with pytest.raises(StepFailed) as caught:
+        sources.require_any(settings(), {A: [], B: []})
+    assert "restore from a backup" in caught.value.hint
+
+
+def test_what_makes_the_mirror_useless_is_named_also_while_the_primary_answers() -> None:
+    assert sources.mirror_problems(settings(), [PRIMARY, MIRROR]) == []
+    assert sources.mirror_problems(settings(), [PRIMARY]) == []
+    old = report("mirror", age=754, c962302="the mirror has never seen it")
+    age, company = sources.mirror_problems(settings(), [PRIMARY, old])
+    assert "754 s old (allowed: 600 s)" in age
+    assert "baileys-resilience mirror status" in age
+    assert company == "mirror: company 962302: the mirror has never seen it"
+    assert sources.mirror_problems(settings(), [PRIMARY, report("mirror", answers=False)]) == ["mirror: mirror is dead"]

@@ -112,15 +112,17 @@ def expected_commit(settings: FailoverSettings, git: Git) -> str:
     return actual
 
 
-def prepare(settings: FailoverSettings) -> Mapping[str, Any]:
-    """Make or refresh the worktree. Idempotent: ``changed`` is False when it was as it should be."""
+def would_prepare(settings: FailoverSettings) -> bool:
+    """Whether :func:`prepare` would change anything. Raises what it would refuse; writes nothing."""
     if settings.code.source == "none":
-        return {"changed": False, "source": "none"}
-    make_private_directory(settings.state)
-    user = look_up_user(settings.application.user)
-    git = Git(settings.application.directory, user)
+        return False
+    commit = _wanted_commit(settings, Git(settings.application.directory, look_up_user(settings.application.user)))
+    return _as_prepared(settings, commit) is None
+
+
+def _wanted_commit(settings: FailoverSettings, git: Git) -> str:
+    """The commit to prepare. Raises Misconfigured for a tag that is not where it was when it was prepared."""
     commit = expected_commit(settings, git)
-    worktree = default_worktree(settings)
     before = read_prepared(settings)
     if before and before.commit != commit and settings.code.source == "tag" and not settings.code.commit:
         raise Misconfigured(
@@ -129,13 +131,29 @@ def prepare(settings: FailoverSettings) -> Mapping[str, Any]:
             subject=settings.code.tag,
             hint="a tag that moves runs somebody else's code: find out who moved it, then set failover_code_commit",
         )
-    if (
-        before
-        and before.commit == commit
-        and before.source == settings.code.source
-        and not worktree_problem(settings, before)
-    ):
+    return commit
+
+
+def _as_prepared(settings: FailoverSettings, commit: str) -> Optional[Prepared]:
+    """The preparation as it is, when it is as it should be."""
+    before = read_prepared(settings)
+    if before is None or (before.source, before.commit) != (settings.code.source, commit):
+        return None
+    return None if worktree_problem(settings, before) else before
+
+
+def prepare(settings: FailoverSettings) -> Mapping[str, Any]:
+    """Make or refresh the worktree. Idempotent: ``changed`` is False when it was as it should be."""
+    if settings.code.source == "none":
+        return {"changed": False, "source": "none"}
+    make_private_directory(settings.state)
+    user = look_up_user(settings.application.user)
+    git = Git(settings.application.directory, user)
+    commit = _wanted_commit(settings, git)
+    before = _as_prepared(settings, commit)
+    if before:
         return {"changed": False, **asdict(before)}
+    worktree = default_worktree(settings)
     _make_worktree(git, worktree, commit)
     if settings.code.source == "archive":
         _overlay(worktree, settings)

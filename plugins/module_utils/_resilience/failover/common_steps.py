@@ -21,7 +21,7 @@ from .context import FailoverContext, companies_text
 from .envfile import EnvFile, changed_content, read_values, remembered, restored_content
 from .health import LOGGED_OUT, OPEN, ApplicationHealth, log_size
 from .processes import is_alive, wait_for
-from .services import Service, wrong_flags
+from .services import Service, ServiceStatus, wrong_flags
 
 #: why the record was not copied to PostgreSQL, where nobody expects that it is
 NO_ANSWER = "PostgreSQL does not answer"
@@ -386,17 +386,27 @@ def moved_companies(context: FailoverContext) -> List[str]:
     return list(context.result("verify")["companies"])
 
 
-def preflight_service(context: FailoverContext) -> Dict[str, Any]:
-    """The service and the sessions as they are before anything is touched."""
+def check_service(context: FailoverContext) -> ServiceStatus:
+    """The service as it is. Raises what keeps it from being stopped and started, and ApplicationError when a switch of
+    the code would not reach it.
+    """
     status = context.service.status()
     application = context.settings.application
-    if context.switches_code and status.script and not status.script.startswith(application.dir.rstrip("/") + "/"):
+    directory = application.dir.rstrip("/")
+    through = [place for place in status.runs_from if f"{place.rstrip('/')}/".startswith(f"{directory}/")]
+    if context.switches_code and status.runs_from and not through:
         raise ApplicationError(
-            f"the service runs {status.script}, which is not below application.dir",
+            f"the service runs {status.script or ' '.join(status.runs_from)}, which is not below application.dir",
             operation="find service",
             subject=application.service.name,
             hint=f"set application.dir to the directory that it runs from (now {application.dir})",
         )
+    return status
+
+
+def preflight_service(context: FailoverContext) -> Dict[str, Any]:
+    """The service and the sessions as they are before anything is touched."""
+    status = check_service(context)
     health = context.health(context.origin_store)
     return {
         "service": {

@@ -28,10 +28,11 @@ from .common_steps import (
     SwitchCode,
     SwitchEnv,
     VerifyConnection,
+    check_service,
     preflight_service,
 )
 from .context import FailoverContext
-from .envfile import EnvFile
+from .readiness import Check, check_env, check_home, check_state, require
 from .settings import FailoverSettings
 from .sources import bring_mirror_up_to_date
 from .staging import first_error
@@ -48,17 +49,31 @@ class FailbackPreflight(Step[FailoverContext]):
     budget_seconds = 120.0
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
-        EnvFile(context.settings.application.env_path).check_writable()
-        _refuse_to_leave_behind(context)
-        if context.switches_code and not context.code.origin().is_dir():
-            raise Misconfigured(
-                "the code that runs on PostgreSQL is not there",
-                operation="check code",
-                subject=str(context.code.origin()),
-                hint="put the application's own directory back, or deploy it anew, then run again",
-            )
+        require(context, failback_checks(context))
         rehearsal = _rehearse(context)
         return {**preflight_service(context), "rehearsal": _numbers(rehearsal)}
+
+
+def failback_checks(_context: FailoverContext) -> List[Check]:
+    """What costs no time: a run asks this before it begins, too."""
+    return [check_env, check_state, _refuse_to_leave_behind, _check_origin, check_home]
+
+
+def failback_rehearsals(_context: FailoverContext) -> List[Check]:
+    """What asks PostgreSQL and starts programs. A run leaves this to its preflight, which does the same a moment
+    later.
+    """
+    return [_rehearse, check_service]
+
+
+def _check_origin(context: FailoverContext) -> None:
+    if context.switches_code and not context.code.origin().is_dir():
+        raise Misconfigured(
+            "the code that runs on PostgreSQL is not there",
+            operation="check code",
+            subject=str(context.code.origin()),
+            hint="put the application's own directory back, or deploy it anew, then run again",
+        )
 
 
 def _refuse_to_leave_behind(context: FailoverContext) -> None:

@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import List
 
 from .. import files
-from ..errors import DatabaseError, NoSpace, StepFailed, VerificationFailed
-from ..files import translate_os_error
+from ..errors import DatabaseError, StepFailed, VerificationFailed
 from ..sessions.manifest import MANIFEST_FILE, read_manifest
 from ..sessions.record import FILES
 from ..sessions.verify import verify_directory
 from ..steps.engine import Notes, Result, Step
-from .code import check_prepared
 from .common_steps import (
     RecordStore,
     StartApplication,
@@ -34,14 +32,11 @@ from .common_steps import (
     preflight_service,
 )
 from .context import FailoverContext
-from .envfile import EnvFile
+from .plan import silent_in_plan
+from .readiness import check_space, failover_checks, require
 from .settings import FailoverSettings
-from .sources import MIRROR, PRIMARY, SourceReport, assess_sources, bring_mirror_up_to_date, choose
+from .sources import MIRROR, PRIMARY, assess_sources, bring_mirror_up_to_date, choose, require_any
 from .staging import Staged, content_digest, discard_staging, first_error, prove_by_baileys, stage_companies
-
-#: room for the copy, the copy it replaces, and what Baileys adds: blocks a file, and inodes
-_BYTES_A_KEY = 8192
-_SPARE_BYTES = 64 * 1024 * 1024
 
 
 class Preflight(Step[FailoverContext]):
@@ -59,26 +54,12 @@ class Preflight(Step[FailoverContext]):
 
 
 def preflight(context: FailoverContext) -> Result:
-    """The checks themselves, also made daily by ``baileys-resilience check``; returns the service and sessions as
-    they are.
-    """
-    settings = context.settings
-    EnvFile(settings.application.env_path).check_writable()
-    for company in context.moving():
-        context.home.check_replaceable(company)
-    if context.switches_code:
-        check_prepared(settings)
-        context.code.check_parking()
-        _check_parent_writable(settings.application.directory)
+    """Raise the first thing that is wrong; returns the service and sessions as they are."""
+    require(context, failover_checks(context))
     found = preflight_service(context)
     # Last, because it makes directories: what is refused above has changed nothing.
     context.home.prepare()
     return found
-
-
-def _check_parent_writable(place: Path) -> None:
-    if not os.access(place.parent, os.W_OK):
-        raise translate_os_error(PermissionError(13, "is not writable"), "switch code", place.parent)
 
 
 class ChooseSource(Step[FailoverContext]):
@@ -88,35 +69,16 @@ class ChooseSource(Step[FailoverContext]):
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         companies = context.moving()
-        reports = assess_sources(context.settings, companies, refresh_mirror=True)
+        silent = silent_in_plan(context.run_directory)
+        reports = assess_sources(context.settings, companies, refresh_mirror=True, silent=silent)
         chosen = choose(context.settings, reports, companies)
-        if not any(chosen.values()):
-            raise StepFailed(
-                "no source has a whole copy of any company",
-                operation="choose source",
-                subject=context.settings.host,
-                hint="nothing was touched; see the plan, restore from a backup, or pin a source with failover_source",
-            )
-        _check_space(context, reports)
+        require_any(context.settings, chosen)
+        check_space(context, reports)
         return {"sources": [report.as_dict() for report in reports], "chosen": chosen}
 
     def holds(self, context: FailoverContext, result: Result) -> bool:
         # A run that was cut off before the stop may be resumed hours later: what was fresh then is not fresh now.
         return "stop" in context.state().started
-
-
-def _check_space(context: FailoverContext, reports: List[SourceReport]) -> None:
-    keys = max((sum(offer.keys for offer in report.offers.values()) for report in reports), default=0)
-    status = os.statvfs(context.home.path)
-    needed = keys * _BYTES_A_KEY + _SPARE_BYTES
-    free = status.f_bavail * status.f_frsize
-    if free < needed or (status.f_files and status.f_favail < keys * 2):
-        raise NoSpace(
-            f"free: {free // 2**20} MiB, {status.f_favail} inodes; needed: {needed // 2**20} MiB, {keys * 2} inodes",
-            operation="check space",
-            subject=str(context.home.path),
-            hint="free space there; nothing was touched",
-        )
 
 
 class Stage(Step[FailoverContext]):

@@ -102,7 +102,7 @@ def run_load_check(
     """
     started = time.monotonic()
     report = LoadCheckReport()
-    argv = [_find_node(node), _find_script(script)]
+    argv = find_tools(node, script)
     for first in range(0, len(companies), COMPANIES_PER_PROCESS):
         part = companies[first : first + COMPANIES_PER_PROCESS]
         left = deadline_seconds - (time.monotonic() - started)
@@ -112,6 +112,22 @@ def run_load_check(
         report.companies.extend(_judge(home, company, answers.get(company)) for company in part)
     report.duration_seconds = time.monotonic() - started
     return report
+
+
+def find_tools(node: str, script: PathLike) -> List[str]:
+    """The words that start the check. Raises ToolMissing when Node or the script is not there."""
+    return [_find_node(node), _find_script(script)]
+
+
+def ask_baileys(
+    node: str, script: PathLike, module_dir: PathLike, *, deadline_seconds: float, user: Optional[User] = None
+) -> str:
+    """The version of the Baileys that ``module_dir`` would import, as a check of no company tells it: Node and Baileys
+    are really started. Raises what :func:`run_load_check` would.
+    """
+    request: Dict[str, Any] = {"module_dir": os.path.abspath(module_dir), "package": None, "directories": []}
+    answer = _ask(find_tools(node, script), request, deadline_seconds, user, deadline_seconds)
+    return str(answer["baileys"])
 
 
 def _find_node(node: str) -> str:

@@ -11,7 +11,7 @@ import getpass
 import itertools
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..clock import utc_now
 from ..errors import ResilienceError, StepFailed, UsageError
@@ -21,7 +21,7 @@ from ..sessions.record import FILES, POSTGRES
 from ..steps.detached import detach, follow, wait_for_end
 from ..steps.engine import Run, Step
 from ..steps.journal import RunState
-from ..steps.lease import HostLease
+from ..steps.lease import HostLease, Lease
 from .context import FailoverContext
 from .ending import (
     DONE,
@@ -39,10 +39,11 @@ from .ending import (
     say_left_open,
     say_taken_back,
 )
-from .failback_steps import failback_steps
-from .failover_steps import failover_steps, preflight
+from .failback_steps import failback_checks, failback_rehearsals, failback_steps
+from .failover_steps import failover_steps
 from .moved_on import session_moved_on
 from .plan import DOWN_FROM, DOWN_TO, Plan, make_plan
+from .readiness import Check, failover_checks, failover_rehearsals
 from .report import as_markdown, failed_companies, headline, make_report
 from .settings import FailoverSettings
 from .staging import discard_staging
@@ -95,7 +96,26 @@ class Operation:
         return [step.name for step in self._steps()]
 
     def plan(self) -> Plan:
-        return make_plan(self._context(""), self.operation, self._steps())
+        """What a run would do and all that stops it, as far as anybody can know it now. Writes nothing."""
+        plan = self._plan(failover_rehearsals if self.operation == FAILOVER else failback_rehearsals)
+        self._block_if_taken(plan)
+        return plan
+
+    def _plan(self, *more: Callable[[FailoverContext], Sequence[Check]]) -> Plan:
+        context = self._context("")
+        instant = failover_checks if self.operation == FAILOVER else failback_checks
+        checks = [check for checks in (instant, *more) for check in checks(context)]
+        return make_plan(context, self.operation, self._steps(), checks)
+
+    def _block_if_taken(self, plan: Plan) -> None:
+        try:
+            lease = self._lease.current()
+            if lease and not self._has_ended(lease):
+                self._lease.check_free(self.operation)
+            if plan.moving:
+                self._lease.check_cooldown(self.operation, self.settings.policy.cooldown_seconds)
+        except ResilienceError as exc:
+            plan.block(exc)
 
     def begin(self) -> Outcome:
         """Open a run. Nothing to do gives ``changed`` False and no run; an open run of the same kind is an error that
@@ -104,15 +124,13 @@ class Operation:
         self._forget_ended_run()
         # Before the plan: an open run may have recorded the new store already, and then nothing seems left to do.
         self._lease.check_free(self.operation)
-        plan = self.plan()
+        plan = self._plan()
         if not plan.moving and not plan.error:
             return Outcome(self.operation, "", False, plan.sentences()[0], {"plan": plan.as_dict()})
         if plan.moving:
             self._check_confirmed()
         if plan.error:
             raise plan.error
-        if plan.blocked:
-            raise StepFailed(plan.blocked[0], operation="plan", subject=self.settings.host, hint="nothing was touched")
         run_id = self._new_run_id()
         run = self._run(run_id)
         cooldown = self.settings.policy.cooldown_seconds
@@ -283,26 +301,6 @@ class Operation:
         run.finish(report["outcome"])
         return self._outcome(run, headline(report), report, {})
 
-    def check(self) -> List[str]:
-        """Why a failover would not work now: the preflight and the plan, with nothing changed. Empty when it would."""
-        context = self._context("")
-        problems = []
-        try:
-            preflight(context)
-            plan = self.plan()
-            problems.extend(plan.blocked)
-            problems.extend(
-                f"company {each.company}: no source has a whole copy"
-                for each in plan.companies
-                if each.moves and not each.sources
-            )
-            for source in plan.sources:
-                if source["kind"] == "mirror" and not source["answers"]:
-                    problems.append(f"mirror: {source['problem']}")
-        except ResilienceError as exc:
-            problems.append(str(exc))
-        return problems
-
     def status(self) -> Dict[str, Any]:
         """Who lives where, and what run is open."""
         lease = self._lease.current()
@@ -347,9 +345,12 @@ class Operation:
         # Under the lock: whoever begins or ends a run holds it until lease and journal agree.
         with self._lease.executing(self.operation):
             lease = self._lease.current()
-            state = self._run(lease.run).state if lease else None
-            if state and (state.outcome is not None or not state.events):
+            if lease and self._has_ended(lease):
                 self._lease.release(None)
+
+    def _has_ended(self, lease: Lease) -> bool:
+        state = self._run(lease.run).state
+        return state.outcome is not None or not state.events
 
     def _check_confirmed(self) -> None:
         if self.settings.policy.confirm not in (self.settings.host, "all"):

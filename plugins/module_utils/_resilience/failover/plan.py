@@ -12,13 +12,26 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from ..clock import now_iso
-from ..errors import ResilienceError
+from ..clock import age_seconds, now_iso
+from ..errors import DatabaseError, ResilienceError
 from ..sessions.published import contradictions
 from ..sessions.record import FILES
 from ..steps.engine import Step
 from .context import FailoverContext
-from .sources import PRIMARY, SourceReport, assess_sources, choose
+from .readiness import Check, ask, check_space
+from .sources import (
+    FRESHER_TO_COME,
+    MIRROR,
+    OLDER_TO_COME,
+    ORDER,
+    PRIMARY,
+    REPLICA,
+    SourceReport,
+    assess_sources,
+    choose,
+    mirror_problems,
+    require_any,
+)
 
 #: seconds a step takes where this host has no run to learn from (seen in the lab on two cores)
 _TYPICAL_SECONDS = {
@@ -36,6 +49,8 @@ _TYPICAL_SECONDS = {
     "verify_connection": 1.0,
     "archive_files": 0.1,
 }
+#: a run that is resumed later asks a database with full patience again
+_STILL_SILENT_SECONDS = 60.0
 #: the application is down between these, both included
 DOWN_FROM, DOWN_TO = "stop", "verify_connection"
 
@@ -60,7 +75,9 @@ class CompanyPlan:
 
 @dataclass
 class Plan:
-    """What a run would do. ``blocked`` names what stops it; ``degraded`` what works less well than it should."""
+    """What a run would do. ``blocked`` names everything that stops it; ``degraded`` what works less well than it
+    should. ``unready``: what would stop it if every database were dead now.
+    """
 
     operation: str
     host: str
@@ -73,30 +90,29 @@ class Plan:
     expected_downtime_seconds: float
     blocked: List[str] = field(default_factory=list)
     degraded: List[str] = field(default_factory=list)
-    #: what blocks, as it was raised: a run raises the same
+    unready: List[str] = field(default_factory=list)
+    #: the first that blocks, as it was raised: a run raises the same
     error: Optional[ResilienceError] = None
 
     @property
     def moving(self) -> List[str]:
         return [each.company for each in self.companies if each.moves]
 
+    def block(self, error: ResilienceError) -> None:
+        self.error = self.error or error
+        if str(error) not in self.blocked:
+            self.blocked.append(str(error))
+
     def as_dict(self) -> Dict[str, Any]:
         return {name: value for name, value in asdict(replace(self, error=None)).items() if name != "error"}
 
     def sentences(self) -> List[str]:
         """The plan for a human, a line each."""
-        blocked = [f"  BLOCKED: {each}" for each in self.blocked]
-        if not self.moving and not blocked:
+        if not self.moving and not self.blocked:
             entries = [f"company {c.company} on {c.store} since {c.since or 'ever'}" for c in self.companies]
-            return [f"{self.host}: nothing to do: " + "; ".join(entries)]
+            return [f"{self.host}: nothing to do: " + "; ".join(entries), *self._doubts()]
         lines = [f"{self.host}: {self.operation} of {len(self.moving)} companies to {self.target}"]
-        for source in self.sources:
-            state = (
-                f"answers, {source['age_seconds']:.0f} s old"
-                if source["answers"]
-                else f"does not answer: {source['problem']}"
-            )
-            lines.append(f"  source {source['kind']} ({source['detail']}): {state}")
+        lines.extend(_source_sentence(source) for source in self.sources)
         for each in self.companies:
             if each.moves:
                 origin = f" from {' or '.join(each.sources)}" if each.sources else ""
@@ -107,14 +123,27 @@ class Plan:
         lines.append(
             f"  expected: {self.expected_seconds:.0f} s, {self.expected_downtime_seconds:.0f} s of it with the app down"
         )
-        lines.extend(blocked)
-        lines.extend(f"  degraded: {each}" for each in self.degraded)
-        return lines
+        return lines + self._doubts()
+
+    def _doubts(self) -> List[str]:
+        return [f"  BLOCKED: {each}" for each in self.blocked] + [f"  degraded: {each}" for each in self.degraded]
 
 
-def make_plan(context: FailoverContext, operation: str, steps: Sequence[Step[FailoverContext]]) -> Plan:
-    """Look at everything; raise only for what makes a plan impossible, and list in ``blocked`` what makes the run
-    impossible.
+def _source_sentence(source: Mapping[str, Any]) -> str:
+    if not source["there"]:
+        return f"  source {source['kind']}: not there: {source['problem']}"
+    state = f"does not answer: {source['problem']}"
+    if source["answers"]:
+        but = f", but {source['problem']}" if source["problem"] else ""
+        state = f"answers, {source['age_seconds']:.0f} s old{but}"
+    return f"  source {source['kind']} ({source['detail']}): {state}"
+
+
+def make_plan(
+    context: FailoverContext, operation: str, steps: Sequence[Step[FailoverContext]], checks: Sequence[Check] = ()
+) -> Plan:
+    """Look at everything; raise only for what makes a plan impossible, and list in ``blocked`` all that makes the run
+    impossible: what the ``checks`` find, and what the sources lack. Writes nothing.
     """
     moving = context.moving()
     plan = Plan(
@@ -127,11 +156,17 @@ def make_plan(context: FailoverContext, operation: str, steps: Sequence[Step[Fai
         [],
         *_expected(context, steps),
     )
+    # First, because a wrong setting often is the reason of what the sources say.
+    found = ask(context, checks) if moving else []
+    for error in found:
+        plan.block(error)
     if context.target == FILES and moving:
         _add_sources(context, plan, moving)
     # A dead database says nothing, and that must cost an emergency no second wait.
-    answers = any(each["kind"] == PRIMARY and each["answers"] for each in plan.sources)
-    if answers or context.target != FILES:
+    answers = not any(isinstance(error, DatabaseError) for error in found)
+    if context.target == FILES:
+        answers = any(each["kind"] == PRIMARY and each["answers"] for each in plan.sources)
+    if answers:
         _add_contradictions(context, plan, moving if context.target == FILES else context.settings.companies)
     if not moving:
         return plan
@@ -151,12 +186,20 @@ def _companies(context: FailoverContext, moving: Sequence[str]) -> List[CompanyP
 
 def _add_sources(context: FailoverContext, plan: Plan, moving: Sequence[str]) -> None:
     reports = assess_sources(context.settings, moving, refresh_mirror=False)
-    plan.sources = [_source_line(report) for report in reports]
+    plan.sources = _source_lines(reports)
+    plan.degraded += [f"{each.kind}: {each.problem}" for each in reports if each.answers and each.problem]
+    plan.unready = mirror_problems(context.settings, reports)
+    # What the companies' own lines say already is not said again.
+    plan.degraded += [each for each in plan.unready if ": company " not in each]
+    try:
+        check_space(context, reports)
+    except ResilienceError as exc:
+        plan.block(exc)
     try:
         chosen = choose(context.settings, reports, moving)
+        require_any(context.settings, chosen)
     except ResilienceError as exc:
-        plan.blocked.append(str(exc))
-        plan.error = exc
+        plan.block(exc)
         return
     for each in plan.companies:
         if each.moves:
@@ -183,12 +226,40 @@ def _add_contradictions(context: FailoverContext, plan: Plan, companies: Sequenc
     except ResilienceError as exc:
         plan.degraded.append(f"the published store of record was not read: {exc.cause}. HINT: {exc.hint}")
         return
-    plan.blocked.extend(str(each) for each in found)
-    plan.error = plan.error or next(iter(found), None)
+    for error in found:
+        plan.block(error)
 
 
-def _source_line(report: SourceReport) -> Dict[str, Any]:
+def _source_lines(reports: Sequence[SourceReport]) -> List[Dict[str, Any]]:
+    """Every source of the order, freshest first; those that are not there too, so that nobody looks for them."""
+    found = {report.kind: {**_without_offers(report), "there": True} for report in reports}
+    absent = {
+        **FRESHER_TO_COME,
+        REPLICA: "none is set (failover_replica)",
+        MIRROR: "none is set (failover_mirror_dir)",
+        **OLDER_TO_COME,
+    }
+    order = (*FRESHER_TO_COME, *ORDER, *OLDER_TO_COME)
+    return [found.get(kind) or _absent(kind, absent.get(kind, "it was not asked")) for kind in order]
+
+
+def _absent(kind: str, problem: str) -> Dict[str, Any]:
+    return {**_without_offers(SourceReport(kind, "", problem=problem)), "there": False}
+
+
+def _without_offers(report: SourceReport) -> Dict[str, Any]:
     return {name: value for name, value in report.as_dict().items() if name != "offers"}
+
+
+def silent_in_plan(run_directory: Path) -> List[str]:
+    """The databases that kept silent when this run was planned; none when that is too long ago to mean anything."""
+    try:
+        plan: Mapping[str, Any] = json.loads((run_directory / "plan.json").read_text("utf-8"))
+        if age_seconds(plan["made_at"]) > _STILL_SILENT_SECONDS:
+            return []
+        return [str(source["kind"]) for source in plan["sources"] if source["silent"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
 def _add_degraded(context: FailoverContext, plan: Plan) -> None:

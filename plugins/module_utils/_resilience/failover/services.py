@@ -26,7 +26,8 @@ _START_SECONDS = 15.0
 @dataclass(frozen=True)
 class ServiceStatus:
     """``pids`` may be empty while running for managers that do not tell. ``script`` and ``log_file`` as the manager
-    knows them.
+    knows them. ``runs_from``: the paths that decide whose code runs; one of them has to lead through the directory that
+    a switch of the code replaces. Empty where the manager does not tell.
     """
 
     running: bool
@@ -34,6 +35,7 @@ class ServiceStatus:
     script: str = ""
     cwd: str = ""
     log_file: str = ""
+    runs_from: Tuple[str, ...] = ()
 
 
 class Service(Protocol):
@@ -96,6 +98,7 @@ class Pm2Service:
             environment.get("pm_exec_path", ""),
             environment.get("pm_cwd", ""),
             environment.get("pm_out_log_path", ""),
+            tuple(filter(None, [environment.get("pm_exec_path", "")])),
         )
 
     def stop(self) -> ServiceStatus:
@@ -218,7 +221,8 @@ class SystemdService:
             shown.get("ActiveState") in ("active", "activating"),
             (pid,) if pid else (),
             "",
-            shown.get("WorkingDirectory", ""),
+            _working_directory(shown),
+            runs_from=(_working_directory(shown), *_absolute_words(shown.get("ExecStart", ""))),
         )
 
     def stop(self) -> ServiceStatus:
@@ -247,10 +251,21 @@ class SystemdService:
 
     def _show(self) -> Dict[str, str]:
         output = run(
-            ["systemctl", "show", self._unit, "-p", "LoadState,ActiveState,MainPID,WorkingDirectory"],
+            ["systemctl", "show", self._unit, "-p", "LoadState,ActiveState,MainPID,WorkingDirectory,ExecStart"],
             seconds=_COMMAND_SECONDS,
         ).stdout
         return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+
+def _working_directory(shown: Mapping[str, str]) -> str:
+    """What systemd itself takes is "/"; "!" marks a directory that may be missing."""
+    return shown.get("WorkingDirectory", "").lstrip("!-") or "/"
+
+
+def _absolute_words(command: str) -> List[str]:
+    """Of ``{ path=... ; argv[]=/usr/bin/node /opt/app/index.js ; ... }`` the words that are paths from the root."""
+    words = command.partition("argv[]=")[2].partition(" ; ")[0].split()
+    return [word for word in words if word.startswith("/")]
 
 
 def _runs_its_program(pid: int) -> bool:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type, TypeVar
 
@@ -106,7 +106,11 @@ class LoadCheckSettings:
 
 @dataclass(frozen=True)
 class Policy:
-    """What an operator decides. ``source`` pins one of primary, replica, mirror; empty takes the freshest whole one."""
+    """What an operator decides. ``source`` pins one of primary, replica, mirror; empty takes the freshest whole one.
+
+    ``connect_seconds`` bounds connecting (libpq: whole seconds, 2 at least, for each address of the host) and each
+    silence while a source is looked at.
+    """
 
     confirm: str = ""
     operator: str = ""
@@ -139,6 +143,14 @@ class FailoverSettings:
     policy: Policy = field(default_factory=Policy)
     notify: NotifySettings = field(default_factory=NotifySettings)
     other_hosts: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # One patience for all who connect, however these settings were made or replaced.
+        for name in ("database", "replica"):
+            params = getattr(self, name)
+            if params is not None:
+                patient = replace(params, connect_timeout_seconds=self.policy.connect_seconds)
+                object.__setattr__(self, name, patient)
 
     @property
     def state(self) -> Path:
@@ -183,6 +195,8 @@ _CHOICES = {
     "application.health.kind": ("url", "command", "log"),
     "application.files_health.kind": ("url", "command", "log"),
 }
+#: what the design names and nobody can choose yet
+_TO_COME = {"policy.source": "; there is no client, journal or backup of ours to take sessions from yet"}
 
 
 def check_settings(settings: FailoverSettings) -> None:
@@ -196,7 +210,7 @@ def check_settings(settings: FailoverSettings) -> None:
                 f"{value!r} is not possible",
                 operation="read settings",
                 subject=path,
-                hint=f"choose one of {', '.join(filter(None, allowed))}",
+                hint=f"choose one of {', '.join(filter(None, allowed))}{_TO_COME.get(path, '')}",
             )
     _check_health(settings.application)
     _check_who_tells_the_store(settings.application)

@@ -7,6 +7,10 @@ whether it is whole.
 Order, freshest first: the primary, a replica, the live mirror. A source that answers can still be the wrong one: rows
 may have been deleted or overwritten in the primary while the mirror still has them. So each company is judged by
 itself.
+
+A database that keeps silent costs the whole patience of the policy. Within one run that is paid once: where the plan
+met silence a moment ago, the step asks whether anybody answers at all, for ``_AGAIN_SECONDS``. Who answers then is
+read like any other, so that a database which has come back is seen.
 """
 
 from __future__ import annotations
@@ -14,11 +18,11 @@ from __future__ import annotations
 import contextlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ..clock import age_seconds
-from ..errors import ResilienceError, SourceTooOld, StepFailed, Unavailable
-from ..postgres import ConnectParams
+from ..errors import DeadlineExceeded, ResilienceError, SourceTooOld, StepFailed, Unavailable
+from ..postgres import ConnectParams, answers_within
 from ..progress import Silent
 from ..sessions.model import SessionSource
 from ..sessions.postgres_store import open_snapshot
@@ -29,6 +33,16 @@ from .settings import FailoverSettings
 
 PRIMARY, REPLICA, MIRROR = "primary", "replica", "mirror"
 ORDER = (PRIMARY, REPLICA, MIRROR)
+#: what belongs into the order and is not built yet: fresher than a database, and older than the mirror
+FRESHER_TO_COME = {
+    "client": "what the running client holds in memory: there is no client of ours yet",
+    "journal": "what that client left on disk: there is none yet",
+}
+OLDER_TO_COME = {"backup": "the newest validated backup: there are none of ours yet, restore one by hand"}
+TO_COME = {**FRESHER_TO_COME, **OLDER_TO_COME}
+
+#: three round trips to a database far away; silence for the whole patience of the policy was met just before
+_AGAIN_SECONDS = 1.0
 
 #: Baileys never deletes these; fewer of them than the mirror has means that somebody else did
 _NEVER_DELETED = ("app-state-sync-key", "identity-key", "lid-mapping")
@@ -53,7 +67,9 @@ class Offer:
 
 @dataclass
 class SourceReport:
-    """One source as it is now. ``age_seconds`` is of its data; ``problem`` says why it does not answer."""
+    """One source as it is now. ``age_seconds`` is of its data; ``problem`` says why it does not answer, or what is
+    wrong although it does. ``silent``: it let the time pass, where others refuse.
+    """
 
     kind: str
     detail: str
@@ -63,24 +79,37 @@ class SourceReport:
     lsn: Optional[str] = None
     age_seconds: float = 0.0
     offers: Dict[str, Offer] = field(default_factory=dict)
+    silent: bool = False
 
     def as_dict(self) -> Dict[str, Any]:
         return asdict(self)
 
 
-def assess_sources(settings: FailoverSettings, companies: Sequence[str], *, refresh_mirror: bool) -> List[SourceReport]:
+def assess_sources(
+    settings: FailoverSettings, companies: Sequence[str], *, refresh_mirror: bool, silent: Collection[str] = ()
+) -> List[SourceReport]:
     """Ask every source. Changes nothing, unless ``refresh_mirror``: then a mirror whose database answers is brought
-    up to now first.
+    up to now first. ``silent``: kinds that kept silent a moment ago, and are asked shortly.
     """
-    reports = [_assess_database(PRIMARY, settings.database, settings, companies)]
-    if settings.replica:
-        reports.append(_assess_database(REPLICA, settings.replica, settings, companies))
+    databases = {PRIMARY: settings.database, REPLICA: settings.replica}
+    reports = [
+        _assess_silent(kind, params)
+        if kind in silent and not answers_within(params, _AGAIN_SECONDS)
+        else _assess_database(kind, params, settings, companies)
+        for kind, params in databases.items()
+        if params
+    ]
     if settings.mirror_dir:
         if refresh_mirror and reports[0].answers:
             bring_mirror_up_to_date(settings)
         reports.append(_assess_mirror(settings, companies))
         _mark_losses(reports)
     return reports
+
+
+def _assess_silent(kind: str, params: ConnectParams) -> SourceReport:
+    problem = f"it kept silent a moment ago, and still does after {_AGAIN_SECONDS:g} s"
+    return SourceReport(kind, params.where, problem=problem, silent=True)
 
 
 def _assess_database(
@@ -101,6 +130,7 @@ def _assess_database(
             report.answers = True
     except ResilienceError as exc:
         report.problem = str(exc)
+        report.silent = isinstance(exc, DeadlineExceeded)
     return report
 
 
@@ -198,6 +228,35 @@ def choose(
     if not any(young.values()):
         _refuse_old(settings, whole)
     return {company: [report.kind for report in found] for company, found in young.items()}
+
+
+def require_any(settings: FailoverSettings, chosen: Mapping[str, Sequence[str]]) -> None:
+    """Raise StepFailed when no company has any source: a run would move nothing."""
+    if not any(chosen.values()):
+        raise StepFailed(
+            "no source has a whole copy of any company",
+            operation="choose source",
+            subject=settings.host,
+            hint="nothing was touched; see the plan, restore from a backup, or pin a source with failover_source",
+        )
+
+
+def mirror_problems(settings: FailoverSettings, reports: Sequence[SourceReport]) -> List[str]:
+    """Why the mirror would be of no use if every database were dead now, although it may not be needed today."""
+    problems = []
+    for report in reports:
+        if report.kind != MIRROR:
+            continue
+        if not report.answers:
+            problems.append(f"mirror: {report.problem}")
+        elif report.age_seconds > settings.policy.max_source_age_seconds:
+            allowed = settings.policy.max_source_age_seconds
+            problems.append(
+                f"mirror: it is {report.age_seconds:.0f} s old (allowed: {allowed:.0f} s)."
+                " HINT: see baileys-resilience mirror status, and whether its job baileys-resilience-mirror runs"
+            )
+        problems += [f"mirror: company {c}: {offer.problem}" for c, offer in report.offers.items() if offer.problem]
+    return problems
 
 
 def _acceptable(report: SourceReport, company: str, settings: FailoverSettings) -> bool:

@@ -158,7 +158,7 @@ def prove_by_baileys(context: FailoverContext, home: SessionsHome, companies: Se
     report = run_load_check(
         settings.node,
         settings.script,
-        settings.module_dir or _module_dir(context),
+        module_dir(context),
         home,
         companies,
         deadline_seconds=settings.deadline_seconds,
@@ -173,7 +173,10 @@ def prove_by_baileys(context: FailoverContext, home: SessionsHome, companies: Se
     }
 
 
-def _module_dir(context: FailoverContext) -> str:
+def module_dir(context: FailoverContext) -> str:
+    """Whose Baileys proves the files: that of the code which will run on them."""
+    if context.settings.load_check.module_dir:
+        return context.settings.load_check.module_dir
     prepared = context.prepared()
     return prepared.worktree if prepared else str(context.settings.application.directory)
 

@@ -63,18 +63,22 @@ class HostLease:
         if self.current() is not None:
             raise self._busy(operation)
 
-    def take(self, lease: Lease, *, cooldown_seconds: float) -> None:
-        """Take the host for a new run. Raises Busy with the holder, or with the time to wait."""
-        make_private_directory(self._dir)
+    def check_cooldown(self, operation: str, cooldown_seconds: float) -> None:
+        """Raise Busy with the time to wait, when a run of this kind has ended so lately."""
         last = self._ended()
-        if last and last.operation == lease.operation and age_seconds(last.since) < cooldown_seconds:
+        if last and last.operation == operation and age_seconds(last.since) < cooldown_seconds:
             wait = cooldown_seconds - age_seconds(last.since)
             raise Busy(
                 f"a {last.operation} by {last.operator} ended {age_seconds(last.since):.0f} s ago",
-                operation=lease.operation,
+                operation=operation,
                 subject=last.run,
                 hint=f"wait {wait:.0f} s, or set failover_cooldown to 0 when you know why you run it again",
             )
+
+    def take(self, lease: Lease, *, cooldown_seconds: float) -> None:
+        """Take the host for a new run. Raises Busy with the holder, or with the time to wait."""
+        make_private_directory(self._dir)
+        self.check_cooldown(lease.operation, cooldown_seconds)
         temporary = self._dir / f".active.{os.getpid()}"
         # Durable before it has its name: what a power loss left empty would say that no run is open.
         write_json(temporary, asdict(lease))
