@@ -4,20 +4,21 @@
 """Where a company's session can come from at failover: each source with whether it answers, how old it is, and
 whether it is whole.
 
-Order, freshest first: the primary, a replica, the live mirror. A source that answers can still be the wrong one: rows
-may have been deleted or overwritten in the primary while the mirror still has them. So each company is judged by
-itself.
+Order: the primary, when it answers and is whole; then the others, the youngest first. A source that answers can still
+be the wrong one: rows may have been deleted or overwritten in the primary while the mirror still has them. So each
+company is judged by itself.
 """
 
 from __future__ import annotations
 
 import contextlib
+import uuid
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from ..clock import age_seconds
-from ..errors import ResilienceError, SourceTooOld, StepFailed, Unavailable
+from ..errors import DeadlineExceeded, ResilienceError, SourceTooOld, StepFailed, Unavailable
 from ..postgres import ConnectParams
 from ..progress import Silent
 from ..sessions.model import SessionSource
@@ -28,7 +29,6 @@ from .mirror.commands import mirror_for
 from .settings import FailoverSettings
 
 PRIMARY, REPLICA, MIRROR = "primary", "replica", "mirror"
-ORDER = (PRIMARY, REPLICA, MIRROR)
 
 #: Baileys never deletes these; fewer of them than the mirror has means that somebody else did
 _NEVER_DELETED = ("app-state-sync-key", "identity-key", "lid-mapping")
@@ -53,7 +53,9 @@ class Offer:
 
 @dataclass
 class SourceReport:
-    """One source as it is now. ``age_seconds`` is of its data; ``problem`` says why it does not answer."""
+    """One source as it is now. ``age_seconds`` is of its data; ``problem`` says why it does not answer; ``silent``:
+    it said nothing at all in time.
+    """
 
     kind: str
     detail: str
@@ -63,6 +65,7 @@ class SourceReport:
     lsn: Optional[str] = None
     age_seconds: float = 0.0
     offers: Dict[str, Offer] = field(default_factory=dict)
+    silent: bool = False
 
     def as_dict(self) -> Dict[str, Any]:
         return asdict(self)
@@ -90,18 +93,38 @@ def _assess_database(
     try:
         with open_snapshot(params, settings.tables, deadline_seconds=settings.policy.connect_seconds) as snapshot:
             report.snapshot_at, report.lsn = snapshot.info.snapshot_at, snapshot.info.lsn
-            report.age_seconds = 0.0 if snapshot.info.kind == PRIMARY else age_seconds(snapshot.info.snapshot_at)
+            report.age_seconds = snapshot.age_seconds
             if kind == PRIMARY and snapshot.info.kind != PRIMARY:
                 report.problem = "the server is a replica in recovery, not the primary"
-            known = set(snapshot.companies())
+            rows = Counter(snapshot.companies())
             counts = snapshot.count_keys()
             for company in companies:
-                problem = "" if company in known else "there is no row of creds"
-                report.offers[company] = Offer(counts.get(company, {}), problem)
+                report.offers[company] = Offer(counts.get(company, {}), _creds_problem(company, rows))
             report.answers = True
     except ResilienceError as exc:
         report.problem = str(exc)
+        report.silent = isinstance(exc, DeadlineExceeded)
     return report
+
+
+def _creds_problem(company: str, rows: Mapping[str, int]) -> str:
+    if rows.get(company, 0) == 1:
+        return ""
+    if company in rows:
+        return f"there are {rows[company]} rows of creds: delete the older ones"
+    for written in rows:
+        if _same_id(written, company):
+            # Record, mirror and directories know a company by its text alone: one id has one spelling.
+            return f"the database writes its id {written}: write it so in session_companies"
+    return "there is no row of creds"
+
+
+def _same_id(one: str, other: str) -> bool:
+    """Whether two texts are one uuid, one number, or one word but for its case."""
+    try:
+        return uuid.UUID(one) == uuid.UUID(other)
+    except ValueError:
+        return one.casefold().lstrip("0") == other.casefold().lstrip("0")
 
 
 def bring_mirror_up_to_date(settings: FailoverSettings) -> None:
@@ -150,8 +173,10 @@ def _mark_losses(reports: List[SourceReport]) -> None:
                 report.offers[company] = Offer(offer.counts, loss)
 
 
-def loss_problem(before: Mapping[str, int], now: Mapping[str, int]) -> str:
-    """Why ``now`` looks like a loss against ``before`` (counts by type); empty for what Baileys does by itself."""
+def loss_problem(before: Mapping[str, int], now: Mapping[str, int], held: str = "that the mirror holds ") -> str:
+    """Why ``now`` looks like a loss against ``before`` (counts by type); empty for what Baileys does by itself.
+    ``held`` says who has what ``before`` counts.
+    """
     missing = {
         key_type: count - now.get(key_type, 0) for key_type, count in before.items() if count > now.get(key_type, 0)
     }
@@ -161,7 +186,7 @@ def loss_problem(before: Mapping[str, int], now: Mapping[str, int]) -> str:
         key_type: missing[key_type] for key_type in _NEVER_DELETED if missing.get(key_type, 0) > _LOSS_NEVER_DELETED
     }
     if lost > _LOSS_KEYS and lost > total * _LOSS_SHARE:
-        return f"{lost} of {total} keys that the mirror holds are gone"
+        return f"{lost} of {total} keys {held}are gone"
     if never:
         return "keys that Baileys never deletes are gone: " + ", ".join(
             f"{count} {name}" for name, count in never.items()
@@ -172,7 +197,8 @@ def loss_problem(before: Mapping[str, int], now: Mapping[str, int]) -> str:
 def choose(
     settings: FailoverSettings, reports: Sequence[SourceReport], companies: Sequence[str]
 ) -> Dict[str, List[str]]:
-    """For each company the sources to try, best first; an empty list when no source has it whole and young enough.
+    """For each company the sources to try, best first: a whole primary, then the others by age. An empty list when no
+    source has it whole and young enough.
 
     Raises SourceTooOld when nothing but age stands in the way, and no data loss was accepted.
     """
@@ -185,7 +211,7 @@ def choose(
             subject=pinned,
             hint="leave failover_source empty to take the freshest whole one",
         )
-    answering = [report for report in reports if report.answers and pinned in ("", report.kind)]
+    answering = sorted((report for report in reports if report.answers and pinned in ("", report.kind)), key=_rank)
     if not answering:
         raise StepFailed(
             "no source answers: " + "; ".join(f"{r.kind}: {r.problem}" for r in reports),
@@ -198,6 +224,11 @@ def choose(
     if not any(young.values()):
         _refuse_old(settings, whole)
     return {company: [report.kind for report in found] for company, found in young.items()}
+
+
+def _rank(report: SourceReport) -> Tuple[bool, float]:
+    """A primary is of now. One that turned out to be a replica counts by its age, like all others."""
+    return (report.kind != PRIMARY or bool(report.problem), report.age_seconds)
 
 
 def _acceptable(report: SourceReport, company: str, settings: FailoverSettings) -> bool:
@@ -225,8 +256,12 @@ def _refuse_old(settings: FailoverSettings, whole: Mapping[str, Sequence[SourceR
 
 
 @contextlib.contextmanager
-def open_source(settings: FailoverSettings, kind: str) -> Iterator[SessionSource]:
-    """Open one source for reading."""
+def open_source(
+    settings: FailoverSettings, kind: str, *, connect_seconds: Optional[float] = None
+) -> Iterator[SessionSource]:
+    """Open one source for reading. ``connect_seconds``: no longer than that for a connection, no more than twice that
+    for each answer.
+    """
     if kind == MIRROR:
         with open_mirror(Path(settings.mirror_dir)) as reader:
             yield reader
@@ -234,5 +269,6 @@ def open_source(settings: FailoverSettings, kind: str) -> Iterator[SessionSource
     params = settings.database if kind == PRIMARY else settings.replica
     if params is None:
         raise Unavailable("it is not configured", operation="open source", subject=kind, hint="set failover_replica")
-    with open_snapshot(params, settings.tables, deadline_seconds=settings.policy.connect_seconds * 2) as snapshot:
+    deadline = 2 * (connect_seconds or settings.policy.connect_seconds)
+    with open_snapshot(params, settings.tables, deadline_seconds=deadline, connect_seconds=connect_seconds) as snapshot:
         yield snapshot
