@@ -16,6 +16,7 @@ from typing import Any, Dict, List
 from ..errors import Misconfigured, StepFailed, UsageError, VerificationFailed
 from ..files import fsync_directory
 from ..sessions.directory_source import DirectorySource
+from ..sessions.imported import Imported
 from ..sessions.importing import CompanyImport, ImportOptions, ImportReport, import_companies
 from ..sessions.postgres_store import open_snapshot
 from ..sessions.verify import compare, inspect_company
@@ -95,6 +96,7 @@ def import_sessions(context: FailoverContext, companies: List[str], *, dry_run: 
         reference_clock="host",
         newer_rows=context.settings.policy.newer_rows,
         dry_run=dry_run,
+        imported=_imported(context),
     )
     database, tables = context.settings.database, context.settings.tables
     report = import_companies(_source(context), database, tables, companies, options, all_or_nothing=True)
@@ -108,6 +110,10 @@ def import_sessions(context: FailoverContext, companies: List[str], *, dry_run: 
             " what it did on files: baileys-resilience store set --to postgres --company",
         )
     return report
+
+
+def _imported(context: FailoverContext) -> Imported:
+    return Imported(context.settings.state / "imported")
 
 
 def _source(context: FailoverContext) -> DirectorySource:
@@ -130,7 +136,7 @@ def _company_numbers(each: CompanyImport) -> Dict[str, Any]:
 
 class Import(Step[FailoverContext]):
     """Safe to repeat: what is equal is not written again. Undoing needs nothing, since the files stay the store of
-    record until recorded.
+    record until recorded, and the next import knows the rows of this one.
     """
 
     name = "import"
@@ -182,6 +188,7 @@ class ArchiveFiles(Step[FailoverContext]):
         )
         with context.home.locked():
             for company in context.result("verify")["companies"]:
+                _imported(context).forget(company)
                 place = context.home.directory(company)
                 if company in connected and place.exists():
                     target = context.home.private / "previous" / f"{place.name}.{context.run_id}.{time.time_ns()}"

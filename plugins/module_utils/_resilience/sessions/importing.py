@@ -8,7 +8,8 @@ consumed are deleted. All in one transaction, read back inside it; a company tha
 to its savepoint and reported.
 
 A row is *newer* when it was written after the files became the store of record and is neither what was exported nor
-what the files hold: somebody wrote to PostgreSQL meanwhile, and a human has to say which of the two is the session.
+what the files hold nor what an import that was taken back wrote (:mod:`imported`): somebody wrote to PostgreSQL
+meanwhile, and a human has to say which of the two is the session.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from .codec import encode_creds, encode_key, sha256, short_id
 from .creds import CredsAudit
 from .directory_source import CanonicalKey, DirectorySource
 from .export import OF_ONE_COMPANY
+from .imported import Imported, Written
 from .manifest import CREDS_TYPE, Entry
 from .model import RawKey, SourceInfo, TableMapping
 from .postgres_store import PostgresSnapshot, check_tables
@@ -57,6 +59,8 @@ class ImportOptions:
     reference_clock: str = "database"
     newer_rows: str = "refuse"
     dry_run: bool = False
+    #: rows that an earlier import of ours wrote are not newer, whoever took it back
+    imported: Optional[Imported] = None
 
 
 @dataclass
@@ -202,7 +206,16 @@ class _Importer:
             self._write(company, changes, result)
         if result.changed:
             self._read_back(company, changes.wanted)
+            self._remember(company, content, changes, everything=not rows)
         return result
+
+    def _remember(self, company: str, content: bytes, changes: _Changes, *, everything: bool) -> None:
+        if self._options.imported is None or self._options.dry_run:
+            return
+        written = {(key.type, key.id): key.sha256 for key in (*changes.added, *changes.updated)}
+        self._options.imported.remember(
+            company, {**(changes.wanted if everything else written), _CREDS: sha256(content)}
+        )
 
     def _read_creds(self, company: str) -> Tuple[bytes, Dict[str, Any]]:
         raw = self._source.creds(company)
@@ -292,7 +305,12 @@ class _Importer:
             return
         exported = {(e.type, e.id): e for e in manifest.entries()} if manifest else {}
         limit = self._limit(since, manifest.header.source.snapshot_at if manifest else "")
-        newer = [name for name, row in overwritten.items() if _is_newer(row, exported.get(name), limit)]
+        ours = self._options.imported.recall(company) if self._options.imported else Written(set())
+        newer = [
+            name
+            for name, row in overwritten.items()
+            if _is_newer(row, exported.get(name), limit) and not ours.holds(name, row.sha256)
+        ]
         if newer:
             examples = ", ".join(f"{key_type} {short_id(key_id)}" for key_type, key_id in newer[:3])
             raise Conflict(
