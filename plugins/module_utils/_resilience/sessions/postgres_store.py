@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from .._thirdparty import require
 from ..errors import CredsInvalid, KeyUndecodable, Misconfigured, SchemaMismatch
 from ..postgres import ConnectParams, Deadline, server_now, session, translated
-from .model import KeySink, RawCreds, RawKey, SourceInfo, TableMapping
+from .model import AuthTable, KeySink, RawCreds, RawKey, SourceInfo, TableMapping
 
 DEFAULT_DEADLINE_SECONDS = 10.0
 #: cannot be cast, or holds what cannot be read as a time
@@ -75,6 +75,17 @@ def _check_time(cursor: Any, table: str, column: str, option: str, where: str) -
         ) from exc
 
 
+def several_creds(company: str, rows: int, auth: AuthTable) -> CredsInvalid:
+    """A table without its primary key holds a company twice."""
+    return CredsInvalid(
+        f"there are {rows} rows of creds",
+        operation="read creds of company",
+        subject=company,
+        hint=f"which of them is the session, only a human can say: delete the others from {auth.table}, and give it a"
+        f" primary key on {auth.company}",
+    )
+
+
 def regclass_text(name: str) -> str:
     """The quoted name as text, for to_regclass."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split(".", 1))
@@ -130,13 +141,7 @@ class PostgresSnapshot:
         )
         rows = self.query(query)
         if len(rows) > 1:
-            raise CredsInvalid(
-                f"there are {len(rows)} rows of creds",
-                operation="read creds of company",
-                subject=company,
-                hint="which of them is the session, only a human can say: delete the others from"
-                f" {auth.table}, and give it a primary key on {auth.company}",
-            )
+            raise several_creds(company, len(rows), auth)
         if not rows:
             return None
         content, updated_at = rows[0]
