@@ -27,6 +27,7 @@ from ..steps.lease import HostLease
 from .context import FailoverContext
 from .failback_steps import failback_steps
 from .failover_steps import failover_steps, preflight
+from .library import baileys_difference
 from .moved_on import session_moved_on
 from .plan import DOWN_FROM, DOWN_TO, Plan, make_plan
 from .report import as_markdown, failed_companies, headline, make_report
@@ -215,6 +216,7 @@ class Operation:
             preflight(context)
             plan = self.plan()
             problems.extend(plan.blocked)
+            problems.extend(filter(None, [baileys_difference(context)]))
             problems.extend(
                 f"company {each.company}: no source has a whole copy"
                 for each in plan.companies

@@ -17,6 +17,7 @@ from ..errors import ResilienceError
 from ..sessions.record import FILES
 from ..steps.engine import Step
 from .context import FailoverContext
+from .library import baileys_difference
 from .sources import SourceReport, assess_sources, choose
 
 #: seconds a step takes where this host has no run to learn from (seen in the lab on two cores)
@@ -177,6 +178,8 @@ def _add_degraded(context: FailoverContext, plan: Plan) -> None:
         plan.degraded.append("the real Baileys does not prove the files: load_check.script is not set")
     if context.target == FILES and not settings.mirror_dir:
         plan.degraded.append("there is no live mirror: with a dead database there is nothing to fail over to")
+    if context.target == FILES and baileys_difference(context):
+        plan.degraded.append(baileys_difference(context))
     if not settings.notify.sentry_dsn and not settings.notify.telegram_token:
         plan.degraded.append("nobody is notified: neither Sentry nor Telegram is set")
 
