@@ -17,7 +17,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from baileys_resilience.errors import NoSpace
+from baileys_resilience.errors import NoSpace, StepFailed
 from baileys_resilience.failover import catch_up
 from baileys_resilience.sessions.directory_store import CompanyWriter
 from lab import nodejs
@@ -292,4 +292,14 @@ def test_an_undo_after_the_catch_up_leaves_no_directory_behind(host: SmallHost) 
     assert host.place(FIRST).is_dir()
     run.undo("a test")
     assert not host.place(FIRST).exists()
+    assert host.store == "postgres"
+
+
+def test_a_failover_without_any_whole_copy_says_what_stands_against_it(host: SmallHost, database: Database) -> None:
+    database.run("ALTER TABLE whatsapp_auth DROP CONSTRAINT whatsapp_auth_pkey")
+    database.run("INSERT INTO whatsapp_auth SELECT * FROM whatsapp_auth")
+    with pytest.raises(StepFailed) as caught:
+        host.operation().run()
+    assert f"(company {FIRST}: primary: there are 2 rows of creds" in caught.value.cause
+    assert "nothing was touched" in caught.value.hint
     assert host.store == "postgres"

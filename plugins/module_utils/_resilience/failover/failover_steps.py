@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Sequence
 
 from .. import files
 from ..errors import NoSpace, StepFailed, VerificationFailed
@@ -93,13 +93,22 @@ class ChooseSource(Step[FailoverContext]):
         chosen = choose(context.settings, reports, companies)
         if not any(chosen.values()):
             raise StepFailed(
-                "no source has a whole copy of any company",
+                f"no source has a whole copy of any company{_first_problems(reports, companies)}",
                 operation="choose source",
                 subject=context.settings.host,
                 hint="nothing was touched; see the plan, restore from a backup, or pin a source with failover_source",
             )
         _check_space(context, reports)
         return {"sources": [report.as_dict() for report in reports], "chosen": chosen}
+
+
+def _first_problems(reports: List[SourceReport], companies: Sequence[str]) -> str:
+    """What stands against each source of the first company for which something is known."""
+    for company in companies:
+        known = [f"{r.kind}: {r.offers[company].problem}" for r in reports if company in r.offers]
+        if known:
+            return f" (company {company}: {'; '.join(known)})"
+    return ""
 
 
 def _check_space(context: FailoverContext, reports: List[SourceReport]) -> None:
