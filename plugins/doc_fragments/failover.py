@@ -205,7 +205,7 @@ options:
     type: str
   source:
     description:
-      - Take this source. Left out, the freshest whole one.
+      - Take this source. Left out, the primary when it is whole, else the youngest whole one.
     type: str
     choices: [primary, replica, mirror]
   max_source_age:

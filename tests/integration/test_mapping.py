@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 from psycopg2.extras import execute_values
 
-from baileys_resilience.errors import SchemaMismatch, UsageError
+from baileys_resilience.errors import CredsInvalid, SchemaMismatch, UsageError
 from baileys_resilience.sessions.directory_source import DirectorySource
 from baileys_resilience.sessions.directory_store import SessionsHome
 from baileys_resilience.sessions.import_guard import ImportOptions
@@ -290,3 +291,85 @@ def test_a_mapping_that_says_nothing_is_the_default() -> None:
 def test_the_check_passes_on_the_tables_that_it_describes(database: Database) -> None:
     with database.open() as connection, connection.cursor() as cursor:
         check_tables(cursor, TableMapping(), "here")
+
+
+# Rows as their adapter keeps them
+
+
+@pytest.mark.parametrize("kind", ["jsonb", "json", "text"])
+@pytest.mark.parametrize("emptied", [False, True])
+def test_json_kept_as_a_json_text_is_written_back_as_one(
+    bare: Database, home: SessionsHome, kind: str, emptied: bool
+) -> None:
+    """An adapter that stores JSON.stringify(...) reads with JSON.parse: an object would be an error to it."""
+    bare.run(
+        f"CREATE TABLE whatsapp_auth (company_id text PRIMARY KEY, creds {kind}, updated_at timestamptz);"
+        f"CREATE TABLE whatsapp_keys (company_id text, key_type text, key_id text, value {kind},"
+        " updated_at timestamptz, PRIMARY KEY (company_id, key_type, key_id))"
+    )
+    company, other = make_company("962301", 0, SMALL_MIX), make_company("962302", 1, SMALL_MIX)
+    for each in (company, other):
+        fill_mapped(bare, TableMapping(), each)
+    text = f"to_json({{}}::text)::text::{kind}"
+    bare.run(f"UPDATE whatsapp_auth SET creds = {text.format('creds')}")
+    bare.run(f"UPDATE whatsapp_keys SET value = {text.format('value')}")
+    assert export_all(bare.params, home).failed == {}
+    assert_holds(home.directory(company.id), company)
+    if emptied:
+        bare.run("DELETE FROM whatsapp_auth WHERE company_id = '962301'")
+        bare.run("DELETE FROM whatsapp_keys WHERE company_id = '962301'")
+    for pattern in ("session-*", "lid-mapping-*"):
+        path = sorted(home.directory(company.id).glob(f"{pattern}.json"))[0]
+        path.write_text(path.read_text().replace("version", "_version").replace("4", "5"))
+    creds = home.directory(company.id) / "creds.json"
+    creds.write_text(json.dumps({**json.loads(creds.read_bytes()), "accountSyncCounter": 9}))
+    options = ImportOptions(newer_rows="overwrite")
+    report = import_companies(DirectorySource(home), bare.params, TableMapping(), [company.id], options)
+    assert report.failed == {}
+    assert report.changed
+    first = "SELECT DISTINCT left({0}::text, 1), left({0}::text::json #>> '{{}}', 1) FROM {1}"
+    assert bare.run(first.format("creds", "whatsapp_auth")) == [('"', "{")]
+    assert {row[0] for row in bare.run(first.format("value", "whatsapp_keys"))} == {'"'}
+    assert {row[1] for row in bare.run(first.format("value", "whatsapp_keys"))} <= {"{", "[", '"'}
+    assert bare.run("SELECT (creds::text::json #>> '{}')::json ->> 'accountSyncCounter' FROM whatsapp_auth"
+                    " WHERE company_id = '962301'") == [("9",)]  # fmt: skip
+
+
+def test_objects_stay_objects_beside_values_that_are_texts_by_nature(bare: Database, home: SessionsHome) -> None:
+    statements, _option, company_id = LAYOUTS["a schema"]
+    tables = TableMapping.from_option(_option)
+    bare.run(statements)
+    company = make_company(company_id, 0, {**SMALL_MIX, "lid-mapping": 200})
+    fill_mapped(bare, tables, company)
+    export_all(bare.params, home, tables=tables)
+    path = sorted(home.directory(company.id).glob("session-*.json"))[0]
+    path.write_text(path.read_text().replace('"version":"v1"', '"version":"v2"'))
+    assert import_companies(DirectorySource(home), bare.params, tables, [company_id]).changed
+    assert bare.run("SELECT DISTINCT jsonb_typeof(value) FROM wa.keys WHERE key_type = 'session'") == [("object",)]
+
+
+def test_two_rows_of_creds_are_refused_and_not_one_of_them_taken(bare: Database, home: SessionsHome) -> None:
+    bare.run(
+        "CREATE TABLE whatsapp_auth (company_id integer, creds jsonb, updated_at timestamptz);"
+        "CREATE TABLE whatsapp_keys (company_id integer, key_type text, key_id text, value jsonb,"
+        " updated_at timestamptz)"
+    )
+    fill_mapped(bare, TableMapping(), make_company("5", 0, SMALL_MIX))
+    bare.run("INSERT INTO whatsapp_auth SELECT company_id, jsonb_set(creds, '{me,name}', '\"OLD\"') FROM whatsapp_auth")
+    error = export_all(bare.params, home, companies=["5"]).failed["5"]
+    assert isinstance(error, CredsInvalid)
+    assert error.cause == "there are 2 rows of creds"
+    assert "delete the others from whatsapp_auth, and give it a primary key on company_id" in error.hint
+
+
+@pytest.mark.parametrize(("kind", "value"), [("bigint", "1700000000000"), ("text", "'1700000000000'")])
+@pytest.mark.parametrize(("part", "table"), [("auth", "whatsapp_auth"), ("keys", "whatsapp_keys")])
+def test_a_column_that_holds_no_times_is_named_with_its_option(
+    database: Database, kind: str, value: str, part: str, table: str
+) -> None:
+    database.fill(make_company("962301", 0, SMALL_MIX))
+    database.run(f"ALTER TABLE {table} DROP updated_at; ALTER TABLE {table} ADD updated_at {kind} DEFAULT {value}")
+    with database.open() as connection, connection.cursor() as cursor, pytest.raises(SchemaMismatch) as caught:
+        check_tables(cursor, TableMapping(), "db")
+    assert f'column "updated_at" of {table} holds no times' in caught.value.cause
+    assert f"set session_tables.{part}.updated_at to a column of type timestamptz, or to null" in caught.value.hint

@@ -8,12 +8,14 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from baileys_resilience.clock import age_seconds
+from baileys_resilience import clock
+from baileys_resilience.clock import age_seconds, utc_now
 from baileys_resilience.errors import ReadOnly, SourceTooOld
 from baileys_resilience.failover.operations import FAILBACK, FAILOVER, Operation
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
@@ -108,6 +110,37 @@ def test_the_age_of_a_standby_is_that_of_what_it_has_replayed(
     assert late.snapshot_at == fresh.snapshot_at
     assert late.age_seconds >= fresh.age_seconds + 1.5
     assert report_of(assess_sources(settings, IDS, refresh_mirror=False), "primary").age_seconds == 0
+
+
+def test_a_standby_of_a_primary_at_rest_is_as_old_as_the_last_word_of_the_primary(
+    standby: Cluster, primary: Cluster, tmp_path: Path
+) -> None:
+    """Nothing is committed, so nothing is replayed; it is not out of date for that."""
+    settings = settings_of(primary, standby, tmp_path)
+
+    def age() -> float:
+        return report_of(assess_sources(settings, IDS, refresh_mirror=False), "replica").age_seconds
+
+    primary.run(f"GRANT pg_read_all_stats TO {primary.params.user}")
+    try:
+        replayed_to_the_end(primary, standby)
+        committed = time.monotonic()
+        wait_until(lambda: time.monotonic() - committed > 8.0, 10, "some time has passed")
+        wait_until(lambda: age() < 5.0, 20, "the primary has sent a word")
+    finally:
+        primary.run(f"REVOKE pg_read_all_stats FROM {primary.params.user}")
+    replayed_to_the_end(primary, standby)
+
+
+def test_the_age_of_a_standby_does_not_follow_this_hosts_clock(
+    standby: Cluster, primary: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(primary)
+    replayed_to_the_end(primary, standby)
+    settings = settings_of(primary, standby, tmp_path)
+    wrong = utc_now() + timedelta(minutes=20)
+    monkeypatch.setattr(clock, "utc_now", lambda: wrong)
+    assert 0 <= report_of(assess_sources(settings, IDS, refresh_mirror=False), "replica").age_seconds < 60
 
 
 def test_with_the_primary_dead_and_no_mirror_failover_takes_the_standby(

@@ -25,7 +25,15 @@ from baileys_resilience.errors import (
     Unavailable,
     UsageError,
 )
-from baileys_resilience.postgres import ConnectParams, Deadline, answers_within, connect, translate, translated
+from baileys_resilience.postgres import (
+    ConnectParams,
+    Deadline,
+    answers_within,
+    connect,
+    connect_within,
+    translate,
+    translated,
+)
 
 PASSWORD = "}X|o<7n?0 '\"$"
 
@@ -69,10 +77,40 @@ def test_the_password_is_in_no_message_and_no_repr() -> None:
     assert "geheim" not in repr(params)
 
 
-def test_options_of_the_caller_are_kept_beside_ours() -> None:
-    options = ConnectParams(extra={"options": "-c search_path=wa"}).libpq()["options"]
-    assert options.startswith("-c search_path=wa ")
-    assert "TimeZone=UTC" in options
+def test_the_startup_packet_holds_no_options_but_the_callers() -> None:
+    """PgBouncer refuses them before 1.20."""
+    assert "options" not in ConnectParams().libpq()
+    assert ConnectParams(extra={"options": "-c search_path=wa"}).libpq()["options"] == "-c search_path=wa"
+
+
+def test_a_host_that_never_answers_is_left_after_a_fraction_of_libpqs_shortest_wait() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded) as caught:
+            connect_within(ConnectParams("127.0.0.1", silent.getsockname()[1]), 0.3)
+        assert time.monotonic() - started < 1.5
+    assert "does not answer" in caught.value.hint
+
+
+def test_a_server_that_says_why_not_is_asked_again_and_a_refused_connection_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers: list[ResilienceError] = [Unavailable("FATAL:  sorry, too many clients already")] * 2
+    asked = 0
+
+    def answer(_params: ConnectParams, *, operation: str) -> str:
+        nonlocal asked
+        asked += 1
+        if answers:
+            raise answers.pop()
+        return "a connection"
+
+    monkeypatch.setattr(postgres, "connect", answer)
+    assert (connect_within(ConnectParams(), 5.0), asked) == ("a connection", 3)
+    answers.append(Unavailable("connection refused"))
+    with pytest.raises(Unavailable):
+        connect_within(ConnectParams(), 5.0)
+    assert asked == 4
 
 
 def test_a_root_certificate_that_is_missing_is_said_before_connecting() -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import re
-import select
 import socket
 import threading
 import time
@@ -86,6 +86,9 @@ _CONNECT_MESSAGES: List[Tuple[str, Type[ResilienceError], str]] = [
     (r".*", Unavailable, "check that PostgreSQL runs and that this host reaches it"),
 ]
 
+#: between two attempts at a server that has said why not
+_AGAIN_SECONDS = 0.05
+
 _STATUS_ACTIVE = 1  # psycopg2.extensions.TRANSACTION_STATUS_ACTIVE
 HINT_ROW_SECURITY = (
     "what it hides would be taken for keys that are gone; use a login_user that sees every row (the table's owner, or a"
@@ -134,13 +137,11 @@ class ConnectParams:
         if self.ca_cert:
             arguments["sslrootcert"] = self.ca_cert
         arguments.update(self.extra)
-        # After the caller's own options, so that times always come in UTC and ISO 8601.
-        arguments["options"] = f"{self.extra.get('options', '')} -c TimeZone=UTC -c DateStyle=ISO".strip()
         return arguments
 
 
 def connect(params: ConnectParams, *, operation: str = "connect") -> Any:
-    """Open a connection (a psycopg2 connection; time zone UTC). Raises the typed error of the connect table above."""
+    """Open a psycopg2 connection. Raises the typed error of the connect table above."""
     psycopg2 = require("psycopg2")
     if params.ca_cert and not os.path.exists(params.ca_cert):
         raise Misconfigured(
@@ -162,21 +163,67 @@ def connect(params: ConnectParams, *, operation: str = "connect") -> Any:
 
 def answers_within(params: ConnectParams, seconds: float) -> bool:
     """Whether anybody answers at all, be it with a refusal. Shorter than libpq's own limit can be, which is 2 s."""
-    psycopg2 = require("psycopg2")
-    extensions = require("psycopg2.extensions")
-    limit = time.monotonic() + seconds
     try:
-        with contextlib.closing(psycopg2.connect(**params.libpq(), async_=1)) as connection:
-            while True:
-                state = connection.poll()
-                left = limit - time.monotonic()
-                if state == extensions.POLL_OK or left <= 0:
-                    return bool(state == extensions.POLL_OK)
-                wanted = [connection]
-                reading = state == extensions.POLL_READ
-                select.select(wanted if reading else [], [] if reading else wanted, [], left)
-    except (psycopg2.Error, TypeError, ValueError):
+        connect_within(params, seconds).close()
+    except DeadlineExceeded:
+        return False
+    except ResilienceError:
         return True  # connect says what it is
+    return True
+
+
+def connect_within(params: ConnectParams, seconds: float, *, operation: str = "connect") -> Any:
+    """:func:`connect`, but never longer than ``seconds``: libpq takes no time-out below two, and its resolver none.
+
+    An answer that can be another in a moment (slots that whoever was just stopped still holds, a server that starts) is
+    asked for again until then.
+    """
+    limit = time.monotonic() + seconds
+    while True:
+        try:
+            return _connect_in_thread(params, limit - time.monotonic(), operation)
+        except Unavailable as exc:
+            # FATAL is the server's own word; a refused connection has none, and nothing to wait for.
+            if "FATAL" not in exc.cause or time.monotonic() + _AGAIN_SECONDS >= limit:
+                raise
+            time.sleep(_AGAIN_SECONDS)
+
+
+def _connect_in_thread(params: ConnectParams, seconds: float, operation: str) -> Any:
+    results: queue.Queue[Any] = queue.Queue()
+    given_up = threading.Event()
+
+    def run() -> None:
+        try:
+            results.put(connect(params, operation=operation))
+        except Exception as exc:  # noqa: BLE001 - raised by the caller
+            results.put(exc)
+        if given_up.is_set():
+            _close_late(results)
+
+    threading.Thread(target=run, name="postgres-connect", daemon=True).start()
+    try:
+        result = results.get(timeout=max(seconds, 0.0))
+    except queue.Empty:
+        given_up.set()
+        _close_late(results)
+        raise DeadlineExceeded(
+            f"no connection within {max(seconds, 0.0):.1f} s",
+            operation=operation,
+            subject=params.where,
+            hint="the server or the network does not answer",
+        ) from None
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _close_late(results: queue.Queue[Any]) -> None:
+    """Close a connection that came when nobody waited for it any more, whichever of the two threads sees it."""
+    with contextlib.suppress(queue.Empty):
+        result = results.get_nowait()
+        if not isinstance(result, Exception):
+            result.close()
 
 
 def _connect_error(exc: Exception, params: ConnectParams, operation: str) -> ResilienceError:
@@ -296,15 +343,33 @@ class Deadline:
 
 
 @contextlib.contextmanager
-def session(params: ConnectParams, *, operation: str, deadline_seconds: float = 30.0) -> Iterator[Tuple[Any, Deadline]]:
-    """A connection with a deadline and translated errors, closed at the end; what was not committed is rolled back."""
-    connection = connect(params, operation=operation)
+def session(
+    params: ConnectParams, *, operation: str, deadline_seconds: float = 30.0, connect_seconds: Optional[float] = None
+) -> Iterator[Tuple[Any, Deadline]]:
+    """A connection (time zone UTC) with a deadline and translated errors, closed at the end; what was not committed is
+    rolled back. ``connect_seconds`` bounds the connecting more tightly than libpq can.
+    """
+    if connect_seconds is None:
+        connection = connect(params, operation=operation)
+    else:
+        connection = connect_within(params, connect_seconds, operation=operation)
     try:
         deadline = Deadline(connection, deadline_seconds, operation=operation, subject=params.where)
         with deadline, translated(operation, params.where):
+            _speak_utc(connection)
             yield connection, deadline
     finally:
         connection.close()
+
+
+def _speak_utc(connection: Any) -> None:
+    """Times in UTC and ISO 8601. Set here and not by the startup packet's ``options``, which PgBouncer refuses before
+    1.20; these two it hands on to whatever server connection a transaction gets.
+    """
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SET TimeZone TO 'UTC'; SET DateStyle TO 'ISO'")
+    connection.autocommit = False
 
 
 def server_now(cursor: Any) -> str:

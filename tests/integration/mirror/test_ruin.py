@@ -72,8 +72,10 @@ def test_a_key_that_becomes_good_again_is_followed_and_no_longer_flagged(
         "UPDATE whatsapp_auth SET creds = creds #- '{noiseKey,private}'",
         "UPDATE whatsapp_auth SET creds = jsonb_set(creds, '{registrationId}', '99999')",
         "UPDATE whatsapp_auth SET creds = creds - 'me'",
+        "ALTER TABLE whatsapp_auth DROP CONSTRAINT whatsapp_auth_pkey;"
+        " INSERT INTO whatsapp_auth SELECT company_id, jsonb_set(creds, '{me,name}', '\"OLD\"') FROM whatsapp_auth",
     ],
-    ids=["null", "emptied", "key removed", "tampered", "never paired"],
+    ids=["null", "emptied", "key removed", "tampered", "never paired", "twice"],
 )
 def test_creds_that_are_not_usable_leave_the_last_good_ones(
     database: Database, mirrored: Mirror, directory: Path, assert_gives_back: GivesBack, damage: str

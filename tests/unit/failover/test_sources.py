@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -36,6 +37,36 @@ DEAD = report("primary", answers=False)
 def test_the_freshest_source_that_answers_is_tried_first_and_the_others_after_it() -> None:
     assert choose(settings(), [PRIMARY, REPLICA, MIRROR], [A]) == {A: ["primary", "replica", "mirror"]}
     assert choose(settings(), [DEAD, REPLICA, MIRROR], [A, B]) == {A: ["replica", "mirror"], B: ["replica", "mirror"]}
+
+
+def test_behind_the_primary_the_youngest_is_tried_first_whatever_its_kind() -> None:
+    late = report("replica", age=590)
+    assert choose(settings(), [DEAD, late, MIRROR], [A]) == {A: ["mirror", "replica"]}
+    assert choose(settings(), [report("primary", age=0), late, MIRROR], [A]) == {A: ["primary", "mirror", "replica"]}
+
+
+def test_a_primary_that_turned_out_to_be_a_replica_counts_by_its_age() -> None:
+    standby = report("primary", age=30)
+    standby.problem = "the server is a replica in recovery, not the primary"
+    assert choose(settings(), [standby, MIRROR], [A]) == {A: ["mirror", "primary"]}
+
+
+@pytest.mark.parametrize(
+    ("company", "rows", "problem"),
+    [
+        ("962301", ["962301"], ""),
+        ("962301", [], "there is no row of creds"),
+        ("962301", ["962301", "962301"], "there are 2 rows of creds"),
+        ("7D444840-9DC0-11D1-B245-5FFDCE74FAD2", ["7d444840-9dc0-11d1-b245-5ffdce74fad2"], "writes its id 7d444840-"),
+        ("7d4448409dc011d1b2455ffdce74fad2", ["7d444840-9dc0-11d1-b245-5ffdce74fad2"], "writes its id 7d444840-"),
+        ("007", ["7"], "the database writes its id 7: write it so in session_companies"),
+        ("acme", ["acme-2"], "there is no row of creds"),
+    ],
+)
+def test_what_stands_against_the_creds_of_a_company_is_told(company: str, rows: list[str], problem: str) -> None:
+    found = sources._creds_problem(company, Counter(rows))
+    assert problem in found
+    assert bool(found) == bool(problem)
 
 
 def test_each_company_is_judged_by_itself() -> None:
@@ -173,9 +204,10 @@ def test_only_silence_counts_as_silence_and_not_a_refusal() -> None:
 
 
 def test_a_run_that_would_move_nothing_is_refused() -> None:
-    sources.require_any(settings(), {A: ["primary"], B: []})
+    sources.require_any(settings(), {A: ["primary"], B: []}, [PRIMARY])
     with pytest.raises(StepFailed) as caught:
-        sources.require_any(settings(), {A: [], B: []})
+        sources.require_any(settings(), {A: [], B: []}, [report("mirror", c962301="the mirror has never seen it")])
+    assert "(company 962301: mirror: the mirror has never seen it)" in caught.value.cause
     assert "restore from a backup" in caught.value.hint
 
 

@@ -14,14 +14,15 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import List
+from typing import Dict, List
 
 from .. import files
-from ..errors import DatabaseError, StepFailed, VerificationFailed
+from ..errors import StepFailed, VerificationFailed
+from ..sessions.codec import CREDS_FILE
 from ..sessions.manifest import MANIFEST_FILE, read_manifest
-from ..sessions.record import FILES
 from ..sessions.verify import verify_directory
 from ..steps.engine import Notes, Result, Step
+from .catch_up import catch_up, take_over
 from .common_steps import (
     RecordStore,
     StartApplication,
@@ -35,8 +36,8 @@ from .context import FailoverContext
 from .plan import silent_in_plan
 from .readiness import check_space, failover_checks, require
 from .settings import FailoverSettings
-from .sources import MIRROR, PRIMARY, assess_sources, bring_mirror_up_to_date, choose, require_any
-from .staging import Staged, content_digest, discard_staging, first_error, prove_by_baileys, stage_companies
+from .sources import assess_sources, choose, require_any
+from .staging import Staged, StagedSession, discard_staging, first_error, prove_by_baileys, stage_companies
 
 
 class Preflight(Step[FailoverContext]):
@@ -72,7 +73,7 @@ class ChooseSource(Step[FailoverContext]):
         silent = silent_in_plan(context.run_directory)
         reports = assess_sources(context.settings, companies, refresh_mirror=True, silent=silent)
         chosen = choose(context.settings, reports, companies)
-        require_any(context.settings, chosen)
+        require_any(context.settings, chosen, reports)
         check_space(context, reports)
         return {"sources": [report.as_dict() for report in reports], "chosen": chosen}
 
@@ -125,42 +126,27 @@ class Export(Step[FailoverContext]):
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         staged = Staged.from_dict(context.result("stage"))
         earlier = context.result_or_empty("export")
-        staged.sessions.update(Staged.from_dict(earlier).sessions)
-        pending = [company for company in staged.sessions if context.staging_home().manifest(company).exists()]
-        note = self._catch_up(context, staged, pending)
+        proof, problems = dict(earlier.get("proof", {})), dict(earlier.get("problems", {}))
+        pending = _pending(context, staged, Staged.from_dict(earlier))
+        caught = catch_up(context, pending)
+        staged.sessions.update(caught.sessions)
+        proof.update(caught.proof.get("loaded", {}))
+        problems.update(caught.problems)
         keep = earlier.get("keep") or {c: self._keep_as(context, c) for c in staged.sessions}
         aside = earlier.get("aside") or {c: self._keep_as(context, c) for c in _left_behind(context, staged)}
-        notes.keep(**staged.as_dict(), keep=keep, aside=aside)
+        result = {**staged.as_dict(), "keep": keep, "aside": aside, "problems": problems, "proof": proof}
+        notes.keep(**result)
         with context.home.locked():
+            take_over(context, caught)
             for company, target in aside.items():
                 _move(context.home.directory(company), Path(target))
             for company, session in staged.sessions.items():
                 self._swap(context, company, session.manifest_sha256, Path(keep[company]))
-        return {**staged.as_dict(), "keep": keep, "aside": aside, "catch_up": note}
+        return {**result, "catch_up": caught.note}
 
     def _keep_as(self, context: FailoverContext, company: str) -> str:
         name = f"{context.home.directory(company).name}.{context.run_id}.{time.time_ns()}"
         return str(context.home.private / "previous" / name)
-
-    def _catch_up(self, context: FailoverContext, staged: Staged, pending: List[str]) -> str:
-        """Stage again from sources that still live. When they no longer answer, what was staged and proven is the
-        freshest there is.
-        """
-        chosen = context.result("choose_source")
-        if not any(report["kind"] == PRIMARY and report["answers"] for report in chosen["sources"]):
-            return "the source does not change any more"
-        # A mirror of a living database changes too: the application wrote to the database until a moment ago.
-        again = {c: [staged.sessions[c].source] for c in pending if staged.sessions[c].source in (PRIMARY, MIRROR)}
-        if any(kinds == [MIRROR] for kinds in again.values()):
-            bring_mirror_up_to_date(context.settings)
-        try:
-            fresh = stage_companies(context, again)
-        except DatabaseError as exc:
-            return f"the source no longer answers ({exc.cause}): the copies staged before the stop are used"
-        staged.sessions.update(fresh.sessions)
-        return f"{len(fresh.sessions)} companies read again after the stop" + (
-            f"; {len(fresh.failed)} as staged before it ({first_error(fresh.failed)})" if fresh.failed else ""
-        )
 
     def _swap(self, context: FailoverContext, company: str, manifest_sha256: str, keep: Path) -> None:
         staged, place = context.staging_home().directory(company), context.home.directory(company)
@@ -183,17 +169,37 @@ class Export(Step[FailoverContext]):
 
 
 def _left_behind(context: FailoverContext, staged: Staged) -> List[str]:
-    """Companies of this host that stay in PostgreSQL while an old directory of theirs lies in the home. The code that
-    runs from files opens whatever is there: it would log them in from ratchets of long ago.
+    """Companies that stay where they are while an old directory of theirs lies in the home: of this host, of another
+    host's list, or of no list any more. The code that runs from files opens whatever is there: it would log them in
+    from ratchets of long ago, beside the writer that they have.
     """
-    record = context.record.all()
+    live = {*staged.sessions, *context.on_files()}
+    listed = context.settings.companies
     return [
         company
-        for company in context.settings.companies
-        if company not in staged.sessions
-        and context.home.directory(company).exists()
-        and not (company in record and record[company].store == FILES)
+        for company in context.home.companies()
+        if company not in live and (company in listed or _holds_a_session(context, company))
     ]
+
+
+def _holds_a_session(context: FailoverContext, company: str) -> bool:
+    """With a template that is nothing but the id, any directory of the home looks like a company."""
+    return (context.home.path / context.home.template.format(company_id=company) / CREDS_FILE).exists()
+
+
+def _pending(context: FailoverContext, staged: Staged, earlier: Staged) -> Dict[str, StagedSession]:
+    """The companies that are not swapped in yet. A run that was cut off here may have left the fresh copy of the
+    earlier attempt or the one staged before it: ``staged`` is made to say which.
+    """
+    pending = {}
+    for company, session in {**staged.sessions, **earlier.sessions}.items():
+        copy = context.staging_home().directory(company)
+        if company in staged.sessions and _is_ours(copy, staged.sessions[company].manifest_sha256):
+            session = staged.sessions[company]
+        staged.sessions[company] = session
+        if copy.exists():
+            pending[company] = session
+    return pending
 
 
 def _move(place: Path, target: Path) -> None:
@@ -233,22 +239,12 @@ class Verify(Step[FailoverContext]):
         staged = Staged.from_dict(export)
         for company in staged.sessions:
             verify_directory(context.home.directory(company))
-        # The staged copies were renamed, not copied: only what was read again after the stop is new to Baileys.
-        proven = {company: each["content"] for company, each in stage["sessions"].items()}
-        fresh = [c for c, each in staged.sessions.items() if proven.get(c) != content_digest(context.home.directory(c))]
-        proof = prove_by_baileys(context, context.home, fresh)
-        if proof["failed"]:
-            raise VerificationFailed(
-                first_error(proof["failed"]),
-                operation="verify files",
-                subject=context.settings.sessions_dir,
-                hint="Baileys does not load what was written: see the plan for other sources",
-            )
         return {
             "companies": sorted(staged.sessions),
             "keys": {company: each.keys for company, each in staged.sessions.items()},
-            "failed": staged.failed,
-            "proof": {**stage["proof"], "loaded": {**stage["proof"].get("loaded", {}), **proof.get("loaded", {})}},
+            "failed": {**staged.failed, **export["problems"]},
+            # What was loaded was renamed since, not copied.
+            "proof": {**stage["proof"], "loaded": {**stage["proof"].get("loaded", {}), **export["proof"]}},
         }
 
 

@@ -18,6 +18,7 @@ from ..sessions.published import contradictions
 from ..sessions.record import FILES
 from ..steps.engine import Step
 from .context import FailoverContext
+from .library import baileys_difference
 from .readiness import Check, ask, check_space
 from .sources import (
     FRESHER_TO_COME,
@@ -197,7 +198,7 @@ def _add_sources(context: FailoverContext, plan: Plan, moving: Sequence[str]) ->
         plan.block(exc)
     try:
         chosen = choose(context.settings, reports, moving)
-        require_any(context.settings, chosen)
+        require_any(context.settings, chosen, reports)
     except ResilienceError as exc:
         plan.block(exc)
         return
@@ -268,6 +269,8 @@ def _add_degraded(context: FailoverContext, plan: Plan) -> None:
         plan.degraded.append("the real Baileys does not prove the files: load_check.script is not set")
     if context.target == FILES and not settings.mirror_dir:
         plan.degraded.append("there is no live mirror: with a dead database there is nothing to fail over to")
+    if context.target == FILES and baileys_difference(context):
+        plan.degraded.append(baileys_difference(context))
     if not settings.notify.sentry_dsn and not settings.notify.telegram_token:
         plan.degraded.append("nobody is notified: neither Sentry nor Telegram is set")
 

@@ -4,9 +4,9 @@
 """Where a company's session can come from at failover: each source with whether it answers, how old it is, and
 whether it is whole.
 
-Order, freshest first: the primary, a replica, the live mirror. A source that answers can still be the wrong one: rows
-may have been deleted or overwritten in the primary while the mirror still has them. So each company is judged by
-itself.
+Order: the primary, when it answers and is whole; then the others, the youngest first. A source that answers can still
+be the wrong one: rows may have been deleted or overwritten in the primary while the mirror still has them. So each
+company is judged by itself.
 
 A database that keeps silent costs the whole patience of the policy. Within one run that is paid once: where the plan
 met silence a moment ago, the step asks whether anybody answers at all, for ``_AGAIN_SECONDS``. Who answers then is
@@ -16,11 +16,12 @@ read like any other, so that a database which has come back is seen.
 from __future__ import annotations
 
 import contextlib
+import uuid
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from ..clock import age_seconds
 from ..errors import DeadlineExceeded, ResilienceError, SourceTooOld, StepFailed, Unavailable
 from ..postgres import ConnectParams, answers_within
 from ..progress import Silent
@@ -119,19 +120,38 @@ def _assess_database(
     try:
         with open_snapshot(params, settings.tables, deadline_seconds=settings.policy.connect_seconds) as snapshot:
             report.snapshot_at, report.lsn = snapshot.info.snapshot_at, snapshot.info.lsn
-            report.age_seconds = 0.0 if snapshot.info.kind == PRIMARY else age_seconds(snapshot.info.snapshot_at)
+            report.age_seconds = snapshot.age_seconds
             if kind == PRIMARY and snapshot.info.kind != PRIMARY:
                 report.problem = "the server is a replica in recovery, not the primary"
-            known = set(snapshot.companies())
+            rows = Counter(snapshot.companies())
             counts = snapshot.count_keys()
             for company in companies:
-                problem = "" if company in known else "there is no row of creds"
-                report.offers[company] = Offer(counts.get(company, {}), problem)
+                report.offers[company] = Offer(counts.get(company, {}), _creds_problem(company, rows))
             report.answers = True
     except ResilienceError as exc:
         report.problem = str(exc)
         report.silent = isinstance(exc, DeadlineExceeded)
     return report
+
+
+def _creds_problem(company: str, rows: Mapping[str, int]) -> str:
+    if rows.get(company, 0) == 1:
+        return ""
+    if company in rows:
+        return f"there are {rows[company]} rows of creds: delete the older ones"
+    for written in rows:
+        if _same_id(written, company):
+            # Record, mirror and directories know a company by its text alone: one id has one spelling.
+            return f"the database writes its id {written}: write it so in session_companies"
+    return "there is no row of creds"
+
+
+def _same_id(one: str, other: str) -> bool:
+    """Whether two texts are one uuid, one number, or one word but for its case."""
+    try:
+        return uuid.UUID(one) == uuid.UUID(other)
+    except ValueError:
+        return one.casefold().lstrip("0") == other.casefold().lstrip("0")
 
 
 def bring_mirror_up_to_date(settings: FailoverSettings) -> None:
@@ -180,8 +200,10 @@ def _mark_losses(reports: List[SourceReport]) -> None:
                 report.offers[company] = Offer(offer.counts, loss)
 
 
-def loss_problem(before: Mapping[str, int], now: Mapping[str, int]) -> str:
-    """Why ``now`` looks like a loss against ``before`` (counts by type); empty for what Baileys does by itself."""
+def loss_problem(before: Mapping[str, int], now: Mapping[str, int], held: str = "that the mirror holds ") -> str:
+    """Why ``now`` looks like a loss against ``before`` (counts by type); empty for what Baileys does by itself.
+    ``held`` says who has what ``before`` counts.
+    """
     missing = {
         key_type: count - now.get(key_type, 0) for key_type, count in before.items() if count > now.get(key_type, 0)
     }
@@ -191,7 +213,7 @@ def loss_problem(before: Mapping[str, int], now: Mapping[str, int]) -> str:
         key_type: missing[key_type] for key_type in _NEVER_DELETED if missing.get(key_type, 0) > _LOSS_NEVER_DELETED
     }
     if lost > _LOSS_KEYS and lost > total * _LOSS_SHARE:
-        return f"{lost} of {total} keys that the mirror holds are gone"
+        return f"{lost} of {total} keys {held}are gone"
     if never:
         return "keys that Baileys never deletes are gone: " + ", ".join(
             f"{count} {name}" for name, count in never.items()
@@ -202,7 +224,8 @@ def loss_problem(before: Mapping[str, int], now: Mapping[str, int]) -> str:
 def choose(
     settings: FailoverSettings, reports: Sequence[SourceReport], companies: Sequence[str]
 ) -> Dict[str, List[str]]:
-    """For each company the sources to try, best first; an empty list when no source has it whole and young enough.
+    """For each company the sources to try, best first: a whole primary, then the others by age. An empty list when no
+    source has it whole and young enough.
 
     Raises SourceTooOld when nothing but age stands in the way, and no data loss was accepted.
     """
@@ -215,7 +238,7 @@ def choose(
             subject=pinned,
             hint="leave failover_source empty to take the freshest whole one",
         )
-    answering = [report for report in reports if report.answers and pinned in ("", report.kind)]
+    answering = sorted((report for report in reports if report.answers and pinned in ("", report.kind)), key=_rank)
     if not answering:
         raise StepFailed(
             "no source answers: " + "; ".join(f"{r.kind}: {r.problem}" for r in reports),
@@ -230,15 +253,26 @@ def choose(
     return {company: [report.kind for report in found] for company, found in young.items()}
 
 
-def require_any(settings: FailoverSettings, chosen: Mapping[str, Sequence[str]]) -> None:
+def require_any(
+    settings: FailoverSettings, chosen: Mapping[str, Sequence[str]], reports: Sequence[SourceReport]
+) -> None:
     """Raise StepFailed when no company has any source: a run would move nothing."""
     if not any(chosen.values()):
         raise StepFailed(
-            "no source has a whole copy of any company",
+            f"no source has a whole copy of any company{_first_problems(reports, list(chosen))}",
             operation="choose source",
             subject=settings.host,
             hint="nothing was touched; see the plan, restore from a backup, or pin a source with failover_source",
         )
+
+
+def _first_problems(reports: Sequence[SourceReport], companies: Sequence[str]) -> str:
+    """What stands against each source of the first company for which something is known."""
+    for company in companies:
+        known = [f"{r.kind}: {r.offers[company].problem}" for r in reports if company in r.offers]
+        if known:
+            return f" (company {company}: {'; '.join(known)})"
+    return ""
 
 
 def mirror_problems(settings: FailoverSettings, reports: Sequence[SourceReport]) -> List[str]:
@@ -257,6 +291,11 @@ def mirror_problems(settings: FailoverSettings, reports: Sequence[SourceReport])
             )
         problems += [f"mirror: company {c}: {offer.problem}" for c, offer in report.offers.items() if offer.problem]
     return problems
+
+
+def _rank(report: SourceReport) -> Tuple[bool, float]:
+    """A primary is of now. One that turned out to be a replica counts by its age, like all others."""
+    return (report.kind != PRIMARY or bool(report.problem), report.age_seconds)
 
 
 def _acceptable(report: SourceReport, company: str, settings: FailoverSettings) -> bool:
@@ -284,8 +323,12 @@ def _refuse_old(settings: FailoverSettings, whole: Mapping[str, Sequence[SourceR
 
 
 @contextlib.contextmanager
-def open_source(settings: FailoverSettings, kind: str) -> Iterator[SessionSource]:
-    """Open one source for reading."""
+def open_source(
+    settings: FailoverSettings, kind: str, *, connect_seconds: Optional[float] = None
+) -> Iterator[SessionSource]:
+    """Open one source for reading. ``connect_seconds``: no longer than that for a connection, no more than twice that
+    for each answer.
+    """
     if kind == MIRROR:
         with open_mirror(Path(settings.mirror_dir)) as reader:
             yield reader
@@ -293,6 +336,10 @@ def open_source(settings: FailoverSettings, kind: str) -> Iterator[SessionSource
     params = settings.database if kind == PRIMARY else settings.replica
     if params is None:
         raise Unavailable("it is not configured", operation="open source", subject=kind, hint="set failover_replica")
-    seconds, epochs = settings.policy.connect_seconds * 2, StoreRecord(settings.state).epochs_of_rows()
-    with open_snapshot(params, settings.tables, deadline_seconds=seconds, epochs=epochs) as snapshot:
+    deadline = 2 * (connect_seconds or settings.policy.connect_seconds)
+    epochs = StoreRecord(settings.state).epochs_of_rows()
+    opened = open_snapshot(
+        params, settings.tables, deadline_seconds=deadline, connect_seconds=connect_seconds, epochs=epochs
+    )
+    with opened as snapshot:
         yield snapshot

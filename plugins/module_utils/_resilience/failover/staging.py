@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 from .. import files
 from ..errors import DatabaseError
@@ -20,6 +20,7 @@ from ..sessions.codec import sha256
 from ..sessions.directory_store import SessionsHome
 from ..sessions.export import ExportReport, StagedCompany, stage_batch
 from ..sessions.manifest import MANIFEST_FILE, read_manifest
+from ..sessions.model import SourceInfo
 from .context import FailoverContext
 from .load_check import run_load_check
 from .processes import look_up_user
@@ -47,8 +48,11 @@ class StagedSession:
 
 @dataclass
 class Staged:
+    """``failed`` says why a company has no copy; ``gone`` are those of them whose source did not answer."""
+
     sessions: Dict[str, StagedSession]
     failed: Dict[str, str]
+    gone: Set[str] = field(default_factory=set)
 
     def as_dict(self) -> Dict[str, Any]:
         return {
@@ -62,10 +66,19 @@ class Staged:
         return Staged(sessions, dict(content.get("failed", {})))
 
 
-def stage_companies(context: FailoverContext, candidates: Mapping[str, Sequence[str]]) -> Staged:
+def stage_companies(
+    context: FailoverContext,
+    candidates: Mapping[str, Sequence[str]],
+    *,
+    into: Optional[SessionsHome] = None,
+    connect_seconds: Optional[float] = None,
+) -> Staged:
     """Write a copy of each company from the first of its sources that gives a whole one. A company without any lands
     in ``failed``.
+
+    ``into`` is the run's staging if not said otherwise; ``connect_seconds`` bounds the wait for a source.
     """
+    into = into or context.staging_home()
     reason = "no source has a whole copy that is young enough"
     staged = Staged({}, {company: reason for company, kinds in candidates.items() if not kinds})
     attempt = 0
@@ -78,28 +91,39 @@ def stage_companies(context: FailoverContext, candidates: Mapping[str, Sequence[
         if not groups:
             break
         for kind, companies in groups.items():
-            _stage_from(context, kind, companies, staged)
+            _stage_from(context, kind, companies, staged, into, connect_seconds)
         waiting = {company: kinds for company, kinds in waiting.items() if company not in staged.sessions}
         attempt += 1
     return staged
 
 
-def _stage_from(context: FailoverContext, kind: str, companies: Sequence[str], staged: Staged) -> None:
+def _stage_from(
+    context: FailoverContext,
+    kind: str,
+    companies: Sequence[str],
+    staged: Staged,
+    into: SessionsHome,
+    connect_seconds: Optional[float],
+) -> None:
+    opened = open_source(context.settings, kind, connect_seconds=connect_seconds)
     try:
-        with open_source(context.settings, kind) as source, context.home.locked():
+        with opened as source, context.home.locked():
             report = ExportReport(source.info)
             before = partial(_staged_before, context)
             for each in stage_batch(source, context.home, companies, report, before):
-                staged.sessions[each.company] = _keep(context, each, source.info.snapshot_at, source.info.lsn, kind)
+                staged.sessions[each.company] = _keep(context, each, source.info, kind, into)
                 staged.failed.pop(each.company, None)
+                staged.gone.discard(each.company)
     except DatabaseError as exc:
         # The source went away under us: the next candidate may still be there.
         for company in companies:
             if company not in staged.sessions:
                 staged.failed[company] = str(exc)
+                staged.gone.add(company)
         return
     for company, error in report.failed.items():
         staged.failed[company] = str(error)
+        staged.gone.discard(company)
 
 
 def _staged_before(context: FailoverContext, company: str) -> Optional[Path]:
@@ -109,10 +133,10 @@ def _staged_before(context: FailoverContext, company: str) -> Optional[Path]:
 
 
 def _keep(
-    context: FailoverContext, each: StagedCompany, snapshot_at: str, lsn: Optional[str], kind: str
+    context: FailoverContext, each: StagedCompany, info: SourceInfo, kind: str, into: SessionsHome
 ) -> StagedSession:
-    """Move a staged company into the run's own staging, where no other export cleans up."""
-    target = context.staging_home().directory(each.company)
+    """Move a staged company into the run's own directories, where no other export cleans up."""
+    target = into.directory(each.company)
     context.home.make_directory(target.parent)
     if target.exists() and files.exchange(each.path, target):
         # No moment without a copy: the source may be dead by now, and a crash here must not cost the one that was
@@ -126,8 +150,8 @@ def _keep(
     return StagedSession(
         each.company,
         kind,
-        snapshot_at,
-        lsn,
+        info.snapshot_at,
+        info.lsn,
         totals.keys,
         totals.counts,
         totals.bytes,

@@ -55,7 +55,8 @@ _BYTES_AT: Dict[str, Sequence[Tuple[str, ...]]] = {
         ("routingInfo",),
     ),
 }
-_STRINGS_ARE_VALUES = frozenset({"lid-mapping"})
+#: types whose values are plain texts
+STRINGS_ARE_VALUES = frozenset({"lid-mapping"})
 
 
 def _refuse_constant(name: str) -> None:
@@ -106,7 +107,7 @@ def short_id(key_id: str) -> str:
 def encode_key(key_type: str, key_id: str, raw: Optional[bytes], *, company: str = "") -> bytes:
     """The canonical file content for one stored value. Raises KeyUndecodable with the reason and the (hashed) id."""
     try:
-        value = _parse(raw, strings_are_values=key_type in _STRINGS_ARE_VALUES)
+        value = _parse(raw, strings_are_values=key_type in STRINGS_ARE_VALUES)
         value = normalise(key_type, value, raw or b"")
         problem = shape_problem(key_type, value)
         if not problem:
@@ -152,7 +153,7 @@ def _parse(raw: Optional[bytes], *, strings_are_values: bool) -> Any:
     try:
         value = _loads(raw.decode("utf-8", "surrogatepass"))
         # An adapter that stores JSON.stringify(...) into jsonb leaves the JSON text as one JSON string.
-        if isinstance(value, str) and not strings_are_values and value[:1] in ("{", "["):
+        if isinstance(value, str) and value[:1] in (('"',) if strings_are_values else ("{", "[")):
             value = _loads(value)
     except RecursionError as exc:
         raise ValueError("it is nested deeper than any session") from exc

@@ -3,9 +3,9 @@
 
 """May these files replace the rows that are there? The store of record is asked first, then the rows themselves.
 
-A row is *newer* when it is neither what was exported nor what the files hold and was written after the files became
-the session: somebody wrote to PostgreSQL meanwhile, and a human has to say which of the two is the session. Where no
-time tells when a row was written, such a row counts as newer.
+A row is *newer* when it is neither what was exported nor what the files hold nor what an import that was taken back
+wrote (:mod:`imported`), and was written after the files became the session: somebody wrote to PostgreSQL meanwhile, and
+a human has to say which of the two is the session. Where no time tells when a row was written, it counts as newer.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..errors import Conflict
 from ..postgres import server_now
 from .codec import short_id
 from .directory_source import DirectorySource
+from .imported import Imported, Written
 from .manifest import Manifest
 from .record import POSTGRES, StoreOfRecord
 from .verify import KeyName
@@ -43,6 +44,8 @@ class ImportOptions:
     newer_rows: str = "refuse"
     accept_old_copy: bool = False
     dry_run: bool = False
+    #: rows that an earlier import of ours wrote are not newer, whoever took it back
+    imported: Optional[Imported] = None
 
 
 class Row(NamedTuple):
@@ -94,8 +97,11 @@ class ImportGuard:
     def _refuse_newer(self, company: str, entry: Optional[StoreOfRecord], overwritten: Dict[KeyName, Row]) -> None:
         manifest = self._source.manifest(company)
         exported = {(e.type, e.id): e.sha256 for e in manifest.entries()} if manifest else {}
+        ours = self._options.imported.recall(company) if self._options.imported else Written(set())
         foreign = {
-            name: row for name, row in overwritten.items() if row.sha256 is None or exported.get(name) != row.sha256
+            name: row
+            for name, row in overwritten.items()
+            if row.sha256 is None or (exported.get(name) != row.sha256 and not ours.holds(name, row.sha256))
         }
         limit = self._limit(entry, manifest)
         newer, untold = _judge(foreign, limit)

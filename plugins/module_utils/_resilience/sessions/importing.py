@@ -155,6 +155,7 @@ class _Importer:
         self._rows = rows
         self._writer = TableWriter(cursor, tables)
         self._source = source
+        self._options = options
         self._guard = ImportGuard(cursor, source, options)
 
     def run(self, company: str) -> CompanyImport:
@@ -177,7 +178,16 @@ class _Importer:
             self._write(company, changes, result)
         if result.changed:
             self._read_back(company, sha256(content), changes.wanted)
+            self._remember(company, content, changes, everything=not rows)
         return result
+
+    def _remember(self, company: str, content: bytes, changes: _Changes, *, everything: bool) -> None:
+        if self._options.imported is None or self._options.dry_run:
+            return
+        written = {(key.type, key.id): key.sha256 for key in (*changes.added, *changes.updated)}
+        self._options.imported.remember(
+            company, {**(changes.wanted if everything else written), _CREDS: sha256(content)}
+        )
 
     def _read_creds(self, company: str) -> Tuple[bytes, Dict[str, Any]]:
         raw = self._source.creds(company)

@@ -11,11 +11,13 @@ from dataclasses import replace
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .._thirdparty import require
-from ..errors import KeyUndecodable, Misconfigured, Refused, SchemaMismatch
+from ..errors import CredsInvalid, KeyUndecodable, Misconfigured, Refused, SchemaMismatch
 from ..postgres import HINT_ROW_SECURITY, ConnectParams, Deadline, server_now, session, translated
-from .model import KeySink, RawCreds, RawKey, SourceInfo, TableMapping
+from .model import AuthTable, KeySink, RawCreds, RawKey, SourceInfo, TableMapping
 
 DEFAULT_DEADLINE_SECONDS = 10.0
+#: cannot be cast, or holds what cannot be read as a time
+_NOT_A_TIME = ("42846", "22007", "22008")
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _CONTROL = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
@@ -58,6 +60,36 @@ def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
                     hint=f"set session_tables.{part}.{option} to the column that holds it "
                     f"(there are: {', '.join(sorted(present))})",
                 )
+        if table.updated_at:
+            _check_time(cursor, table.table, table.updated_at, f"session_tables.{part}.updated_at", where)
+
+
+def _check_time(cursor: Any, table: str, column: str, option: str, where: str) -> None:
+    """Raise SchemaMismatch when the column holds no times: milliseconds in a bigint, say."""
+    psycopg2, sql = require("psycopg2"), require("psycopg2.sql")
+    query = sql.SQL("SELECT {} FROM {} LIMIT 1").format(_time_column(column), table_identifier(table))
+    try:
+        cursor.execute(query)
+    except psycopg2.Error as exc:
+        if exc.pgcode not in _NOT_A_TIME:
+            raise
+        raise SchemaMismatch(
+            f'column "{column}" of {table} holds no times: {exc.diag.message_primary}',
+            operation="check tables",
+            subject=where,
+            hint=f"set {option} to a column of type timestamptz, or to null when there is none",
+        ) from exc
+
+
+def several_creds(company: str, rows: int, auth: AuthTable) -> CredsInvalid:
+    """A table without its primary key holds a company twice."""
+    return CredsInvalid(
+        f"there are {rows} rows of creds",
+        operation="read creds of company",
+        subject=company,
+        hint=f"which of them is the session, only a human can say: delete the others from {auth.table}, and give it a"
+        f" primary key on {auth.company}",
+    )
 
 
 def _refuse_hidden_rows(cursor: Any, table: str, oid: int, where: str) -> None:
@@ -90,6 +122,7 @@ class PostgresSnapshot:
         info: SourceInfo,
         export_id: str,
         epochs: Optional[Mapping[str, int]] = None,
+        age_seconds: float = 0.0,
     ) -> None:
         self._cursor = cursor
         self._deadline = deadline
@@ -98,6 +131,8 @@ class PostgresSnapshot:
         #: for :func:`open_snapshot` in another process, so that both read the same state
         self.export_id = export_id
         self._epochs = epochs or {}
+        #: of the data, by the server's own clock; 0 for a primary
+        self.age_seconds = age_seconds
 
     @property
     def info(self) -> SourceInfo:
@@ -117,6 +152,7 @@ class PostgresSnapshot:
         return [row[0] for row in self._cursor.fetchall()]
 
     def creds(self, company: str) -> Optional[RawCreds]:
+        """The creds, or None without a row. Raises CredsInvalid when there are several rows: which is the session?"""
         sql = require("psycopg2.sql")
         auth = self._tables.auth
         query = sql.SQL("SELECT convert_to({}::text, 'UTF8'), {} FROM {} WHERE {} = {}").format(
@@ -126,12 +162,13 @@ class PostgresSnapshot:
             sql.Identifier(auth.company),
             sql.Literal(company),
         )
-        self._cursor.execute(query)
-        row = self._cursor.fetchone()
-        self._deadline.progress()
-        if row is None:
+        rows = self.query(query)
+        if len(rows) > 1:
+            raise several_creds(company, len(rows), auth)
+        if not rows:
             return None
-        return RawCreds(None if row[0] is None else bytes(row[0]), _iso(row[1]))
+        content, updated_at = rows[0]
+        return RawCreds(None if content is None else bytes(content), _iso(updated_at))
 
     def stream_keys(self, company: str, sink: KeySink) -> None:
         sql = require("psycopg2.sql")
@@ -257,24 +294,30 @@ def open_snapshot(
     *,
     export_id: str = "",
     deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
+    connect_seconds: Optional[float] = None,
     epochs: Optional[Mapping[str, int]] = None,
 ) -> Iterator[PostgresSnapshot]:
-    """Connect and hold one snapshot. ``deadline_seconds`` bounds each silence of the server, not the whole read.
+    """Connect and hold one snapshot. ``deadline_seconds`` bounds each silence of the server, not the whole read;
+    ``connect_seconds`` the connecting, where that must be shorter than libpq can.
 
     ``epochs`` (:meth:`record.StoreRecord.epochs_of_rows`) is what copies of the rows carry; whoever makes none can
     leave it out.
     """
-    with session(params, operation="read sessions", deadline_seconds=deadline_seconds) as (connection, deadline):
+    opened = session(
+        params, operation="read sessions", deadline_seconds=deadline_seconds, connect_seconds=connect_seconds
+    )
+    with opened as (connection, deadline):
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection.cursor() as cursor:
             if export_id:
                 cursor.execute("SET TRANSACTION SNAPSHOT %s", (export_id,))
             check_tables(cursor, tables, params.where)
-            info, exported = _describe(cursor, params)
-            yield PostgresSnapshot(cursor, deadline, tables, info, export_id or exported, epochs)
+            info, exported, age = _describe(cursor, params)
+            yield PostgresSnapshot(cursor, deadline, tables, info, export_id or exported, epochs, age)
 
 
-def _describe(cursor: Any, params: ConnectParams) -> Tuple[SourceInfo, str]:
+def _describe(cursor: Any, params: ConnectParams) -> Tuple[SourceInfo, str, float]:
+    """What this snapshot is of, its export id, and the age of its data in seconds."""
     with translated("read sessions", params.where):
         cursor.execute("SHOW server_encoding")
         encoding = cursor.fetchone()[0]
@@ -288,25 +331,30 @@ def _describe(cursor: Any, params: ConnectParams) -> Tuple[SourceInfo, str]:
         cursor.execute("SELECT pg_is_in_recovery()")
         in_recovery = bool(cursor.fetchone()[0])
         if in_recovery:
-            snapshot_at = _replayed_until(cursor)
+            snapshot_at, age = _replayed_until(cursor)
             cursor.execute("SELECT pg_last_wal_replay_lsn()::text")
-            return SourceInfo("replica", params.where, snapshot_at, cursor.fetchone()[0]), ""
+            return SourceInfo("replica", params.where, snapshot_at, cursor.fetchone()[0]), "", age
         cursor.execute("SELECT pg_current_wal_lsn()::text, pg_export_snapshot()")
         lsn, exported = cursor.fetchone()
-        return SourceInfo("primary", params.where, server_now(cursor), lsn), exported
+        return SourceInfo("primary", params.where, server_now(cursor), lsn), exported, 0.0
 
 
-def _replayed_until(cursor: Any) -> str:
-    """The moment up to which a replica is certainly whole, ISO 8601: what it shows is as old as what it has replayed,
-    whatever its clock says.
+def _replayed_until(cursor: Any) -> Tuple[str, float]:
+    """The moment up to which a replica is certainly whole (ISO 8601), and its age in seconds by the replica's own
+    clock, which is nearer to the primary's than that of this host.
+
+    What it shows is as old as what it has replayed. A primary at rest commits nothing to replay: then it is as old as
+    the last message of the primary, as long as everything that the message tells of is replayed.
 
     A replica that was restarted and has replayed no commit since knows no time of one. Its last restart point does:
     that is the primary's time of the checkpoint. Where even that may not be asked, the age is unknown, so endless.
     """
     cursor.execute("SELECT has_function_privilege('pg_control_checkpoint()', 'EXECUTE')")
     checkpoint = "(SELECT checkpoint_time FROM pg_control_checkpoint())" if cursor.fetchone()[0] else "NULL"
-    cursor.execute(
-        f"SELECT replace(coalesce(greatest(pg_last_xact_replay_timestamp(), {checkpoint}), to_timestamp(0))::text,"
-        " ' ', 'T')"
-    )
-    return str(cursor.fetchone()[0])
+    # Without pg_read_all_stats the receiver's columns are NULL, and the last commit has to do.
+    received = "(SELECT last_msg_send_time FROM pg_stat_wal_receiver WHERE latest_end_lsn <= pg_last_wal_replay_lsn())"
+    newest = f"coalesce(greatest(pg_last_xact_replay_timestamp(), {checkpoint}, {received}), to_timestamp(0))"
+    age = "greatest(extract(epoch FROM clock_timestamp() - t), 0)::float8"
+    cursor.execute(f"SELECT replace(t::text, ' ', 'T'), {age} FROM (SELECT {newest}) AS replayed(t)")  # noqa: S608
+    moment, seconds = cursor.fetchone()
+    return str(moment), float(seconds)

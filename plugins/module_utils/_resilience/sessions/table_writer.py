@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import io
+import json
 from itertools import islice
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .._thirdparty import require
 from ..postgres import server_now
+from .codec import STRINGS_ARE_VALUES
 from .directory_source import CanonicalKey
 from .model import TableMapping
 from .postgres_store import regclass_text, table_identifier
@@ -20,6 +22,8 @@ from .verify import KeyName
 ROWS_AT_ONCE = 64
 ROWS_OF_ONE_INSERT = 1000
 _VALUES_AS_SENT = ("json", "jsonb", "text", "character varying")
+#: rows looked at to learn the form of a company's values: the application is down meanwhile
+_FORM_SAMPLE = 100
 
 
 class TableWriter:
@@ -39,9 +43,12 @@ class TableWriter:
             and self._types["value"] in _VALUES_AS_SENT
             and all(self._stores_names_as_sent(keys.table, column) for column in (keys.type, keys.id))
         )
+        self._creds_as_text = self._keys_as_text = False
 
     def lock(self, company: str) -> None:
-        """Lock the company's row against a second writer, without waiting for one."""
+        """Lock the company's row against a second writer, without waiting for one, and see in which form the adapter
+        keeps its rows, so that it finds them so again.
+        """
         sql = require("psycopg2.sql")
         auth = self._tables.auth
         self._cursor.execute(
@@ -49,6 +56,35 @@ class TableWriter:
                 table_identifier(auth.table), sql.Identifier(auth.company), sql.Literal(company)
             )
         )
+        keys = self._tables.keys
+        self._creds_as_text = self._holds_text(auth.table, auth.creds, auth.company, company)
+        # Some types are texts anyhow; they say nothing of the form.
+        self._keys_as_text = self._holds_text(keys.table, keys.value, keys.company, company, but=keys.type)
+
+    def _holds_text(self, table: str, column: str, company_column: str, company: str, but: str = "") -> bool:
+        """Whether most values are JSON texts that hold JSON (``JSON.stringify`` into jsonb): a reader that expects one
+        does JSON.parse. Asked of the company's rows; where it has none, of some others.
+        """
+        sql = require("psycopg2.sql")
+        query = sql.SQL(
+            "SELECT count(*), count(*) FILTER (WHERE left(ltrim(v), 1) = '\"') FROM (SELECT {value}::text FROM {table}"
+            " WHERE {value} IS NOT NULL AND {among} AND {kinds} LIMIT {limit}) AS sample(v)"
+        )
+        of_company = sql.SQL("{} = {}").format(sql.Identifier(company_column), sql.Literal(company))
+        all_of_them = sql.SQL("true")
+        kinds = sql.SQL("{}::text <> ALL ({})").format(sql.Identifier(but), sql.Literal(sorted(STRINGS_ARE_VALUES)))
+        parts = {
+            "value": sql.Identifier(column),
+            "table": table_identifier(table),
+            "kinds": kinds if but else all_of_them,
+            "limit": sql.Literal(_FORM_SAMPLE),
+        }
+        for among in (of_company, all_of_them):
+            self._cursor.execute(query.format(among=among, **parts))
+            rows, texts = self._cursor.fetchone()
+            if rows:
+                return bool(texts * 2 > rows)
+        return False
 
     def fire_deferred_triggers(self) -> None:
         """Let what waits for the commit happen now, so that what is read afterwards is what will be committed. Then
@@ -117,7 +153,7 @@ class TableWriter:
             query = "UPDATE {table} SET {creds} = %s::{type}, {updated_at} = clock_timestamp() WHERE {company} = {id}"
         else:
             query = "UPDATE {table} SET {creds} = %s::{type} WHERE {company} = {id}"
-        self._cursor.execute(sql.SQL(query).format(**names), (content.decode("utf-8"),))
+        self._cursor.execute(sql.SQL(query).format(**names), (_as_kept(content, self._creds_as_text).decode("utf-8"),))
 
     def add(self, company: str, keys: Iterable[CanonicalKey]) -> None:
         """COPY the keys in; they may be made while the server works. What making them raises is raised here."""
@@ -131,7 +167,7 @@ class TableWriter:
             table_identifier(table.table), sql.SQL(", ").join(map(sql.Identifier, columns))
         )
         stamp = server_now(self._cursor).encode("ascii") if table.updated_at else None
-        writer = _RowWriter(_copy_lines(company, keys, stamp))
+        writer = _RowWriter(_copy_lines(company, keys, stamp, self._keys_as_text))
         try:
             self._cursor.copy_expert(query.as_string(self._cursor), writer)
         except Exception:
@@ -157,7 +193,7 @@ class TableWriter:
             some = list(islice(remaining, ROWS_OF_ONE_INSERT))
             if not some:
                 return
-            self._cursor.execute(query, _columns(some))
+            self._cursor.execute(query, _columns(some, self._keys_as_text))
 
     def update(self, company: str, keys: List[CanonicalKey]) -> None:
         if not keys:
@@ -174,7 +210,7 @@ class TableWriter:
             " FROM unnest(%s::text[], %s::text[], %s::text[]) AS n(type, id, value)"
             " WHERE k.{company} = {company_id} AND k.{type} = n.type::{type_type} AND k.{id} = n.id::{id_type}"
         ).format(stamp=stamp, **self._key_names(company))
-        self._cursor.execute(query, _columns(keys))
+        self._cursor.execute(query, _columns(keys, self._keys_as_text))
 
     def delete(self, company: str, names: List[KeyName]) -> None:
         if not names:
@@ -195,8 +231,8 @@ class TableWriter:
         return {**names, "table": table_identifier(table.table), "company_id": sql.Literal(company)}
 
 
-def _columns(keys: List[CanonicalKey]) -> Tuple[List[str], List[str], List[str]]:
-    return [k.type for k in keys], [k.id for k in keys], [k.content.decode("utf-8") for k in keys]
+def _columns(keys: List[CanonicalKey], as_text: bool) -> Tuple[List[str], List[str], List[str]]:
+    return [k.type for k in keys], [k.id for k in keys], [_as_kept(k.content, as_text).decode("utf-8") for k in keys]
 
 
 _SPECIAL = {0x5C: b"\\\\", 0x09: b"\\t", 0x0A: b"\\n", 0x0D: b"\\r"}
@@ -209,12 +245,17 @@ def _escape(text: bytes) -> bytes:
     return text
 
 
-def _copy_lines(company: str, keys: Iterable[CanonicalKey], stamp: Optional[bytes]) -> Iterator[bytes]:
+def _as_kept(content: bytes, as_text: bool) -> bytes:
+    """The content, or the JSON text that holds it."""
+    return json.dumps(content.decode("utf-8"), ensure_ascii=False).encode("utf-8") if as_text else content
+
+
+def _copy_lines(company: str, keys: Iterable[CanonicalKey], stamp: Optional[bytes], as_text: bool) -> Iterator[bytes]:
     first = _escape(company.encode("utf-8"))
     last = b"\n" if stamp is None else b"\t" + stamp + b"\n"
     for key in keys:
         # JSON holds control characters as escapes only: its backslashes are all that COPY would misread.
-        content = key.content.replace(b"\\", b"\\\\")
+        content = _as_kept(key.content, as_text).replace(b"\\", b"\\\\")
         yield b"\t".join((first, _escape(key.type.encode("utf-8")), _escape(key.id.encode("utf-8")), content)) + last
 
 

@@ -18,7 +18,7 @@ from ..._thirdparty import require
 from ...errors import Misconfigured
 from ...postgres import ConnectParams, Deadline, session
 from ...sessions.model import TableMapping
-from ...sessions.postgres_store import check_tables, table_identifier
+from ...sessions.postgres_store import check_tables, several_creds, table_identifier
 
 _BATCH = 2000
 
@@ -75,6 +75,7 @@ class ScanSource:
         return {row[0]: row[1] for row in self.stream(query) if row[0] is not None}
 
     def creds(self, company: str) -> Optional[CredsRow]:
+        """The row of creds, or None. Raises CredsInvalid when there are several."""
         auth = self.tables.auth
         query = self._sql.SQL("SELECT {}::text, {}, {} FROM {} WHERE {} = {}").format(
             self._sql.Identifier(auth.creds),
@@ -86,8 +87,10 @@ class ScanSource:
         )
         self.cursor.execute(query)
         self._deadline.progress()
-        row = self.cursor.fetchone()
-        return None if row is None else CredsRow(_encoded(row[0]), row[1], row[2])
+        rows = self.cursor.fetchall()
+        if len(rows) > 1:
+            raise several_creds(company, len(rows), auth)
+        return CredsRow(_encoded(rows[0][0]), rows[0][1], rows[0][2]) if rows else None
 
     def fingerprints(self) -> Iterator[Tuple[str, str]]:
         """(company, fingerprint of the row versions of its keys), computed by the server."""

@@ -129,7 +129,7 @@ class Scan:
             self._kept[company] = kept
             self._place(kept, placement)
             if company in self.due or kept.creds_version != version:
-                self._creds_of(kept)
+                self._creds_of(kept, version)
         for company, kept in self._kept.items():
             if company not in versions:
                 if not self._scanned(company):
@@ -156,9 +156,13 @@ class Scan:
         if kept is not None and kept.aside_at is None:
             self._store.set_company(company, store=placement.store, aside_at=self._last_start or "")
 
-    def _creds_of(self, kept: Kept) -> None:
+    def _creds_of(self, kept: Kept, version: str) -> None:
         self._changed.add(kept.company)
-        row = self._source.creds(kept.company)
+        try:
+            row = self._source.creds(kept.company)
+        except CredsInvalid as exc:
+            self._store.keep_creds(kept.company, exc.cause, version)
+            return
         if row is None:
             return
         if not kept.present:

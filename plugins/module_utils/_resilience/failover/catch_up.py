@@ -1,0 +1,172 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What the application wrote between the staging and the stop: read again once it is stopped.
+
+The staged copies are proven, so a fresh one takes such a place only if it is better beyond doubt: of the same user,
+not older, without a loss, and loaded by Baileys. A company whose fresh copy is not goes on with the staged one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Sequence
+
+from .. import files
+from ..clock import from_iso
+from ..errors import DatabaseError, ResilienceError
+from ..postgres import connect_within
+from ..sessions.directory_store import SessionsHome
+from .context import FailoverContext
+from .sources import MIRROR, PRIMARY, REPLICA, bring_mirror_up_to_date, loss_problem
+from .staging import Staged, StagedSession, first_error, prove_by_baileys, stage_companies
+
+#: for a primary that kept silent before the stop: the application is down while we wait for it
+_SILENT_SECONDS = 1.0
+
+
+@dataclass
+class CaughtUp:
+    """``sessions`` are the fresh copies that are better than the staged ones, in ``home``; ``problems`` say why that of
+    another company is not. ``proof`` is Baileys' word on the fresh ones. ``note`` is for the journal.
+    """
+
+    home: SessionsHome
+    sessions: Dict[str, StagedSession] = field(default_factory=dict)
+    problems: Dict[str, str] = field(default_factory=dict)
+    proof: Dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+def catch_up(context: FailoverContext, staged: Mapping[str, StagedSession]) -> CaughtUp:
+    """Read the ``staged`` companies again, from the primary wherever that may be.
+
+    The primary is asked also when it did not answer before: perhaps only we could not reach it, since the application
+    held every connection it gives. Those are free now, and what the application wrote through them is there.
+    """
+    caught = CaughtUp(_fresh_home(context))
+    shutil.rmtree(caught.home.path, ignore_errors=True)  # of a run that was cut off here
+    read = _read(context, staged, caught.home)
+    refused = {company: reason for company, reason in read.failed.items() if company not in read.gone}
+    for company, session in read.sessions.items():
+        reason = _worse(staged[company], session)
+        if reason:
+            refused[company] = reason
+        else:
+            caught.sessions[company] = session
+    changed = [c for c, each in caught.sessions.items() if each.content != staged[c].content]
+    caught.proof = _prove(context, caught.home, changed)
+    refused.update(caught.proof["failed"])
+    caught.sessions = {company: each for company, each in caught.sessions.items() if company not in refused}
+    caught.problems = {
+        company: f"the copy made before the stop is used, without what was written after it: {reason}"
+        for company, reason in refused.items()
+    }
+    caught.note = _note(caught, read)
+    return caught
+
+
+def _prove(context: FailoverContext, home: SessionsHome, companies: Sequence[str]) -> Dict[str, Any]:
+    try:
+        return prove_by_baileys(context, home, companies)
+    except ResilienceError as exc:
+        return {"failed": dict.fromkeys(companies, exc.cause)}
+
+
+def _note(caught: CaughtUp, read: Staged) -> str:
+    said = f"{len(caught.sessions)} companies read again after the stop"
+    reasons = {**{company: read.failed[company] for company in read.gone}, **caught.problems}
+    return f"{said}; {len(reasons)} as staged before it ({first_error(reasons)})" if reasons else said
+
+
+def take_over(context: FailoverContext, caught: CaughtUp) -> None:
+    """Put the fresh copies in the place of the staged ones. The caller has written down which they are."""
+    if not caught.sessions:
+        return
+    home = context.staging_home()
+    for company in caught.sessions:
+        fresh, target = caught.home.directory(company), home.directory(company)
+        if target.exists() and not files.exchange(fresh, target):
+            shutil.rmtree(target)
+            os.rename(fresh, target)
+    files.fsync_directory(home.path)
+    # What shares files with the copy that goes live must not outlive it: Baileys writes in place.
+    shutil.rmtree(caught.home.path, ignore_errors=True)
+
+
+def _fresh_home(context: FailoverContext) -> SessionsHome:
+    staging = context.staging_home()
+    return SessionsHome(staging.path / ".after-stop", staging.template, staging.owner)
+
+
+def _read(context: FailoverContext, staged: Mapping[str, StagedSession], home: SessionsHome) -> Staged:
+    """From the primary; what is not to be had there, from the replica or mirror that it was staged from."""
+    reports = {report["kind"]: report for report in context.result("choose_source")["sources"]}
+    primary = reports.get(PRIMARY, {})
+    silent = primary.get("silent") and not primary.get("answers")
+    seconds = _SILENT_SECONDS if silent else context.settings.policy.connect_seconds
+    direct = [company for company, each in staged.items() if _from_primary(context, company, each, primary)]
+    found = _stage(context, direct, PRIMARY, home, seconds, excused=not primary.get("answers"))
+    dead = bool(found.gone)
+    left = {company: each.source for company, each in staged.items() if company in found.gone or company not in direct}
+    _add(found, _stage(context, [c for c, kind in left.items() if kind == REPLICA], REPLICA, home, seconds))
+    mirrored = [company for company, kind in left.items() if kind == MIRROR]
+    if mirrored and not dead and (direct or _answers(context, seconds)):
+        # A mirror of a living database changes too: the application wrote to the database until a moment ago.
+        bring_mirror_up_to_date(context.settings)
+        _add(found, _stage(context, mirrored, MIRROR, home, seconds))
+    return found
+
+
+def _stage(
+    context: FailoverContext,
+    companies: Sequence[str],
+    kind: str,
+    home: SessionsHome,
+    seconds: float,
+    *,
+    excused: bool = False,
+) -> Staged:
+    """What stands against the whole source is told of each of its companies; not of one that is ``excused``, since the
+    plan has said already that it cannot be used.
+    """
+    try:
+        return stage_companies(context, {c: [kind] for c in companies}, into=home, connect_seconds=seconds)
+    except (ResilienceError, OSError) as exc:
+        return Staged({}, {company: str(exc) for company in companies}, set(companies if excused else ()))
+
+
+def _add(found: Staged, more: Staged) -> None:
+    found.sessions.update(more.sessions)
+    found.failed.update(more.failed)
+    found.gone = (found.gone - set(more.sessions) - set(more.failed)) | more.gone
+    for company in more.sessions:
+        found.failed.pop(company, None)
+
+
+def _from_primary(
+    context: FailoverContext, company: str, session: StagedSession, primary: Mapping[str, object]
+) -> bool:
+    """Not where another source is pinned, and not where the primary has answered and was not whole."""
+    if session.source == PRIMARY:
+        return True
+    return not context.settings.policy.source and not primary.get("answers")
+
+
+def _answers(context: FailoverContext, seconds: float) -> bool:
+    try:
+        connect_within(context.settings.database, seconds, operation="ask primary").close()
+    except DatabaseError:
+        return False
+    return True
+
+
+def _worse(staged: StagedSession, fresh: StagedSession) -> str:
+    """Why the fresh copy must not replace the one that was staged and proven; empty when it may."""
+    if fresh.user != staged.user:
+        return "the creds are not of the same user any more"
+    if from_iso(fresh.snapshot_at) < from_iso(staged.snapshot_at):
+        return f"what answers now is of {fresh.snapshot_at}, older than the copy staged"
+    return loss_problem(staged.counts, fresh.counts, held="")
