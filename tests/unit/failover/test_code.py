@@ -196,7 +196,7 @@ def test_shared_paths_that_do_not_exist_are_passed_over_and_those_of_the_worktre
 def test_what_the_operating_system_refuses_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "app", "postgres")
 
-    def refuse(*_paths: object) -> None:
+    def refuse(*_paths: object, **_descriptors: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(code.os, "rename", refuse)

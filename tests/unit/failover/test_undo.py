@@ -130,7 +130,7 @@ def test_an_undo_puts_back_the_directory_that_was_replaced(
         directory.mkdir(parents=True)
         (directory / "creds.json").write_text(text)
     if not atomic:
-        monkeypatch.setattr(files, "exchange", lambda _first, _second: False)
+        monkeypatch.setattr(files, "exchange", lambda *_paths, **_descriptors: False)
     monkeypatch.setattr(failover_steps, "_is_ours", lambda path, _sha: (path / "creds.json").read_text() == "new")
     failover_steps._take_back(context_of(settings), STAYED_BEHIND, "sha", keep)
     assert (place / "creds.json").read_text() == "old"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import stat
 import time
 from dataclasses import dataclass
@@ -15,17 +14,22 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
+from .. import guarded
 from ..clock import to_iso
+from ..sessions.guarded_home import PRIVATE_DIRECTORY, RUNS
 from ..sessions.record import FILES, StoreRecord
+from .envfile import EnvFile
 from .settings import FailoverSettings
 
 ABANDONED_SECONDS = 24 * 3600.0
+#: a write of .env takes milliseconds
+UNFINISHED_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Copy:
-    """``kind``: live (the store of record), exported, previous, staging or mirror. ``expires_at`` is empty for what
-    stays.
+    """``kind``: live (the store of record), exported, previous, staging, mirror, or env (what a killed write of .env
+    left). ``expires_at`` is empty for what stays.
     """
 
     kind: str
@@ -42,18 +46,20 @@ def list_copies(settings: FailoverSettings) -> List[Copy]:
 
 
 def expire_copies(settings: FailoverSettings) -> List[Path]:
-    """Remove replaced directories past their expiry, and staging that a day-old run left. Returns what was removed."""
+    """Remove replaced directories past their expiry, staging that a day-old run left, and what killed writes of .env
+    left. Returns what was removed.
+    """
     home = settings.home()
+    removed = EnvFile(settings.application.env_path).remove_leftovers(UNFINISHED_SECONDS)
     if not home.private.is_dir():
-        return []
-    removed = []
+        return removed
     with home.locked():
         removed.extend(home.expire_previous())
-        runs = home.private / "runs"
-        for entry in runs.iterdir() if runs.is_dir() else ():
-            if time.time() - entry.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(entry, ignore_errors=True)
-                removed.append(entry)
+        with home.opened(PRIVATE_DIRECTORY, RUNS) as runs:
+            for name in os.listdir(runs):
+                if time.time() - os.lstat(name, dir_fd=runs).st_mtime > ABANDONED_SECONDS:
+                    guarded.remove(runs, name)
+                    removed.append(home.private / RUNS / name)
     return removed
 
 
@@ -69,6 +75,8 @@ def _places(settings: FailoverSettings) -> Iterator[Tuple[str, Path, str]]:
             yield kind, each, _expiry(each, home.previous_expiry_seconds if kind == "previous" else ABANDONED_SECONDS)
     if settings.mirror_dir and Path(settings.mirror_dir).is_dir():
         yield "mirror", Path(settings.mirror_dir), ""
+    for left in EnvFile(settings.application.env_path).leftovers():
+        yield "env", left, _expiry(left, UNFINISHED_SECONDS)
 
 
 def _expiry(path: Path, seconds: float) -> str:
@@ -78,8 +86,8 @@ def _expiry(path: Path, seconds: float) -> str:
 
 
 def _describe(kind: str, path: Path, expires_at: str) -> Copy:
-    status = path.stat()
-    number, size = 0, 0
+    status = path.lstat()
+    number, size = (0, 0) if stat.S_ISDIR(status.st_mode) else (1, status.st_size)
     for directory, _directories, names in os.walk(path):
         for name in names:
             number += 1

@@ -9,12 +9,10 @@ because its application would go on from rows as old as the failover.
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any, Dict, List
 
 from ..errors import Misconfigured, StepFailed, UsageError, VerificationFailed
-from ..files import fsync_directory
 from ..sessions.directory_source import DirectorySource
 from ..sessions.importing import CompanyImport, ImportOptions, ImportReport, import_companies
 from ..sessions.postgres_store import open_snapshot
@@ -185,9 +183,8 @@ class ArchiveFiles(Step[FailoverContext]):
                 place = context.home.directory(company)
                 if company in connected and place.exists():
                     target = context.home.private / "previous" / f"{place.name}.{context.run_id}.{time.time_ns()}"
-                    os.rename(place, target)
+                    context.home.move(place, target)
                     archived[company] = str(target)
-            fsync_directory(context.home.path)
             context.home.expire_previous()
         if context.settings.mirror_dir:
             # The mirror's copies are of before the failover: without a scan now, a database that dies again at once

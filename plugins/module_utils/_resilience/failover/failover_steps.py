@@ -11,12 +11,10 @@ written again, then renamed into place.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
-from .. import files
 from ..errors import DatabaseError, NoSpace, StepFailed, VerificationFailed
 from ..files import translate_os_error
 from ..sessions.manifest import MANIFEST_FILE, read_manifest
@@ -164,7 +162,7 @@ class Export(Step[FailoverContext]):
         notes.keep(**staged.as_dict(), keep=keep, aside=aside)
         with context.home.locked():
             for company, target in aside.items():
-                _move(context.home.directory(company), Path(target))
+                _move(context, context.home.directory(company), Path(target))
             for company, session in staged.sessions.items():
                 self._swap(context, company, session.manifest_sha256, Path(keep[company]))
         return {**staged.as_dict(), "keep": keep, "aside": aside, "catch_up": note}
@@ -210,7 +208,7 @@ class Export(Step[FailoverContext]):
             for company, session in sessions.items():
                 _take_back(context, company, session["manifest_sha256"], Path(result["keep"][company]))
             for company, target in result.get("aside", {}).items():
-                _move(Path(target), context.home.directory(company))
+                _move(context, Path(target), context.home.directory(company))
 
 
 def _left_behind(context: FailoverContext, staged: Staged) -> List[str]:
@@ -227,11 +225,9 @@ def _left_behind(context: FailoverContext, staged: Staged) -> List[str]:
     ]
 
 
-def _move(place: Path, target: Path) -> None:
+def _move(context: FailoverContext, place: Path, target: Path) -> None:
     if place.exists() and not target.exists():
-        os.rename(place, target)
-        files.fsync_directory(place.parent)
-        files.fsync_directory(target.parent)
+        context.home.move(place, target)
 
 
 def _take_back(context: FailoverContext, company: str, manifest_sha256: str, keep: Path) -> None:
@@ -242,9 +238,9 @@ def _take_back(context: FailoverContext, company: str, manifest_sha256: str, kee
     if keep.exists():
         # By way of swap_in, which knows what to do where the file system cannot exchange: then ours is where it was.
         context.home.swap_in(company, keep, keep)
-        shutil.rmtree(keep, ignore_errors=True)
+        context.home.remove(keep)
     else:
-        shutil.rmtree(place, ignore_errors=True)
+        context.home.remove(place)
 
 
 def _is_ours(place: Path, manifest_sha256: str) -> bool:
