@@ -251,6 +251,17 @@ def test_an_env_file_that_is_the_users_link_to_a_file_of_roots_is_neither_read_n
     assert (root / "app" / "shared" / "env").stat().st_uid == UID
 
 
+def test_a_release_that_the_user_links_may_hold_an_env_file_of_roots(home: SessionsHome, root: Path) -> None:
+    """The link leads to what is the user's own; that root keeps the passwords there is root's decision."""
+    as_user('cd "$1"; mkdir -p releases/7; ln -s releases/7 current; ln -s current latest', root / "app")
+    (root / "app" / "releases" / "7" / ".env").write_text("PORT=1\n")
+    EnvFile(root / "app" / "latest" / ".env").write(b"PORT=2\n")
+    assert (root / "app" / "releases" / "7" / ".env").read_text() == "PORT=2\n"
+    as_user('ln -s "$1" "$2/stolen"', root / "etc", root / "app")
+    with pytest.raises(ForeignFiles):
+        EnvFile(root / "app" / "stolen" / "shadow").read()
+
+
 def test_a_pipe_in_the_place_of_the_env_file_keeps_nobody_waiting(home: SessionsHome, root: Path) -> None:
     as_user('mkfifo "$1"', root / "app" / ".env")
     with pytest.raises(ForeignFiles):

@@ -19,7 +19,7 @@ import os
 import shutil
 import stat
 from collections import deque
-from typing import Deque, Iterator, Optional, Set, Tuple, Union
+from typing import Deque, Iterator, List, Optional, Tuple, Union
 
 from .errors import ForeignFiles
 
@@ -37,8 +37,9 @@ class _Walk:
         self.path = os.fspath(path)
         self.names: Deque[str] = deque(_parts(os.path.join(os.getcwd(), self.path)))
         self.fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        #: users, not root, whose links were followed
-        self.strangers: Set[int] = set()
+        #: of links that were followed and did not arrive yet: the user, not root, who made it, and how many names are
+        #: left when it has
+        self._under_way: List[Tuple[int, int]] = []
         self._links = 0
 
     def close(self) -> None:
@@ -55,7 +56,7 @@ class _Walk:
             if self._links > _LINK_LIMIT:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self.path)
             if os.geteuid() == 0 and status.st_uid != 0:
-                self.strangers.add(status.st_uid)
+                self._under_way.append((status.st_uid, len(self.names)))
             leads_to = os.readlink("", dir_fd=found)
         finally:
             os.close(found)
@@ -66,6 +67,7 @@ class _Walk:
 
     def enter(self, name: str) -> None:
         self._go(os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=self.fd))
+        self._arrive(os.fstat(self.fd).st_uid, len(self.names))
 
     def go_to_parent(self) -> str:
         """Enter all but the last component, and return that one as it stands: it may be a link, or not exist."""
@@ -76,10 +78,16 @@ class _Walk:
         return self.names[0] if self.names else "."
 
     def check(self, owner: int) -> None:
-        """Refuse what a stranger's link led to, unless it is the stranger's own."""
-        if self.strangers - {owner}:
+        """At the end: refuse what a stranger's link led to, unless it is the stranger's own."""
+        self._arrive(owner, 0)
+
+    def _arrive(self, owner: int, left: int) -> None:
+        while self._under_way and left <= self._under_way[-1][1]:
+            stranger, _left = self._under_way.pop()
+            if stranger == owner:
+                continue
             raise ForeignFiles(
-                f"a link that user {min(self.strangers - {owner})} made leads to what belongs to user {owner}",
+                f"a link that user {stranger} made leads to what belongs to user {owner}",
                 operation="open",
                 subject=self.path,
                 hint="find out why. If it is meant: name in the settings where it leads, or make the link root's own"
