@@ -78,7 +78,7 @@ def context_of(settings: FailoverSettings, target: str = "files") -> FailoverCon
 
 
 def run_and_undo(settings: FailoverSettings, context: FailoverContext) -> None:
-    run = Run(settings.state, "run", [Before(), StopApplication(), SwitchCode()], context)
+    run = Run(settings.state, "run", [Before(), StopApplication(30), SwitchCode()], context)
     run.begin("failover", "hugo", {}, companies=[STAYED_BEHIND], cooldown_seconds=0)
     run.run_all()
     run.undo("a test")

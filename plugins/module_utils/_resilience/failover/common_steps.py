@@ -31,13 +31,16 @@ class StopApplication(Step[FailoverContext]):
 
     name = "stop"
     title = "stop the application"
-    budget_seconds = 40.0
+
+    def __init__(self, stop_seconds: float) -> None:
+        self.budget_seconds = stop_seconds + 25.0
 
     def holds(self, context: FailoverContext, result: Result) -> bool:
         return bool(context.state().done("start")) or not context.service.status().running
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         before = context.result("preflight").get("service", {})
+        context.service.status()  # PM2 takes 0.25 s to say which process it is: asked while that still runs
         # From the moment it is told to stop it answers nobody; a resumed run has been down since the first time.
         stopped_at = context.result_or_empty("stop").get("stopped_at") or time.time()
         notes.keep(was_running=before.get("running", True), stopped_at=stopped_at)
@@ -199,7 +202,9 @@ class SwitchEnv(Step[FailoverContext]):
 class StartApplication(Step[FailoverContext]):
     name = "start"
     title = "start the application on the new store"
-    budget_seconds = 45.0
+
+    def __init__(self, stop_seconds: float) -> None:
+        self.budget_seconds = 45.0 + stop_seconds  # an undo stops it
 
     def holds(self, context: FailoverContext, result: Result) -> bool:
         return context.service.status().running

@@ -197,13 +197,13 @@ def failback_steps(settings: FailoverSettings) -> List[Step[FailoverContext]]:
     """The list, in order. Each is one task of the role."""
     return [
         FailbackPreflight(),
-        StopApplication(),
+        StopApplication(settings.application.service.stop_seconds),
         Import(),
         VerifyImport(),
         RecordStore(),
         SwitchCode(),
         SwitchEnv(),
-        StartApplication(),
+        StartApplication(settings.application.service.stop_seconds),
         VerifyConnection(settings.application.health.deadline_seconds),
         ArchiveFiles(),
     ]

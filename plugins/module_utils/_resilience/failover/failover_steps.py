@@ -286,13 +286,13 @@ def failover_steps(settings: FailoverSettings) -> List[Step[FailoverContext]]:
         Preflight(),
         ChooseSource(),
         Stage(),
-        StopApplication(),
+        StopApplication(settings.application.service.stop_seconds),
         Export(),
         Verify(),
         RecordStore(),
         SwitchCode(),
         SwitchEnv(),
-        StartApplication(),
+        StartApplication(settings.application.service.stop_seconds),
         VerifyConnection(deadline),
     ]
 

@@ -23,7 +23,10 @@ FILES_FLAGS = {"USE_REPOSITORY_PATTERN": "false", "USE_DATABASE_AUTH_STATE": "fa
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """Who starts and stops the application: ``pm2``, ``systemd`` or ``argv`` (lists of words, never a shell line)."""
+    """Who starts and stops the application: ``pm2``, ``systemd`` or ``argv`` (lists of words, never a shell line).
+
+    ``stop_seconds`` is how long a stop may take: longer than its manager gives the application to end by itself.
+    """
 
     manager: str = "pm2"
     name: str = "baileys-whatsapp-service"
@@ -32,6 +35,7 @@ class ServiceSettings:
     start: Tuple[str, ...] = ()
     stop: Tuple[str, ...] = ()
     status: Tuple[str, ...] = ()
+    stop_seconds: float = 30.0
 
 
 @dataclass(frozen=True)
