@@ -26,6 +26,7 @@ from ..errors import Misconfigured, ResilienceError, StepFailed, UsageError
 from ..files import make_private_directory, translate_os_error, write_json
 from .processes import User, look_up_user, run
 from .settings import FailoverSettings
+from .shared_paths import check_shared
 
 _GIT_SECONDS = 30.0
 _INSTALL_SECONDS = 600.0
@@ -135,6 +136,7 @@ def prepare(settings: FailoverSettings) -> Mapping[str, Any]:
         before
         and before.commit == commit
         and before.source == settings.code.source
+        and before.worktree == str(worktree)
         and not worktree_problem(settings, before)
     ):
         return {"changed": False, **asdict(before)}
@@ -233,7 +235,10 @@ def _is_own(path: Path) -> bool:
 
 
 def check_prepared(settings: FailoverSettings) -> Prepared:
-    """Raise Misconfigured unless the code is ready to be switched to: prepared, unmoved, complete."""
+    """Raise Misconfigured unless the code is ready to be switched to: prepared, unmoved, complete, and with all that it
+    shares with the application.
+    """
+    check_shared(settings, default_worktree(settings))
     prepared = read_prepared(settings)
     if prepared is None or prepared.source != settings.code.source:
         raise Misconfigured(
@@ -244,6 +249,9 @@ def check_prepared(settings: FailoverSettings) -> Prepared:
         )
     git = Git(settings.application.directory, look_up_user(settings.application.user))
     problem = worktree_problem(settings, prepared)
+    wanted = str(default_worktree(settings))
+    if prepared.worktree != wanted:
+        problem = f"it is prepared there, and the settings name {wanted}"
     if not problem and settings.code.source == "tag" and expected_commit(settings, git) != prepared.commit:
         problem = f"the tag {settings.code.tag} moved away from the prepared commit {prepared.commit[:12]}"
     if problem:
