@@ -179,6 +179,17 @@ def resolve_owner(owner: Optional[str], group: Optional[str]) -> Optional[Tuple[
     return (_number(owner, "user", _uid), _number(group, "group", _gid))
 
 
+def owner_of_directory(path: PathLike) -> Optional[Tuple[int, int]]:
+    """(uid, gid) of a directory to whose owner root should give what it makes there; None where there is none, or where
+    it is our own.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_uid, status.st_gid) if os.geteuid() == 0 and status.st_uid != 0 else None
+
+
 def _uid(name: str) -> int:
     return pwd.getpwnam(name).pw_uid
 

@@ -19,7 +19,7 @@ from ..steps.engine import Notes, Result, Step
 from .context import FailoverContext, companies_text
 from .envfile import EnvFile, changed_content, read_values, remembered, restored_content
 from .health import LOGGED_OUT, OPEN, ApplicationHealth, log_size
-from .processes import is_alive
+from .processes import identity_of, is_alive
 
 _POLL_SECONDS = 0.05
 #: Baileys consumes a few pre-keys as soon as it is online; a larger gap means that keys were not loaded.
@@ -45,10 +45,13 @@ class StopApplication(Step[FailoverContext]):
         stopped_at = context.result_or_empty("stop").get("stopped_at") or time.time()
         notes.keep(was_running=before.get("running", True), stopped_at=stopped_at)
         context.service.stop()
-        return {"was_running": before.get("running", True), "pids": before.get("pids", []), "stopped_at": stopped_at}
+        noted = {name: before.get(name, default) for name, default in (("pids", []), ("identities", {}))}
+        return {"was_running": before.get("running", True), **noted, "stopped_at": stopped_at}
 
     def verify(self, context: FailoverContext, result: Result) -> None:
-        alive = [pid for pid in result["pids"] if is_alive(pid)]
+        # After a reboot, or much later, the number may be that of somebody else.
+        known = result.get("identities", {})
+        alive = [pid for pid in result["pids"] if is_alive(pid) and known.get(str(pid)) in (None, identity_of(pid))]
         if alive:
             raise ApplicationError(
                 f"pid {alive[0]} still lives",
@@ -312,6 +315,7 @@ def preflight_service(context: FailoverContext) -> Dict[str, Any]:
         "service": {
             "running": status.running,
             "pids": list(status.pids),
+            "identities": {str(pid): identity_of(pid) for pid in status.pids},
             "log_file": status.log_file,
             "script": status.script,
         },
@@ -319,5 +323,6 @@ def preflight_service(context: FailoverContext) -> Dict[str, Any]:
             company: asdict(each) for company, each in health.companies.items() if company in context.settings.companies
         },
         "health_answered": health.answered,
+        "health_pid": health.pid,
         "hostname": socket.gethostname(),
     }

@@ -33,6 +33,7 @@ from .common_steps import (
 )
 from .context import FailoverContext
 from .envfile import EnvFile
+from .judgement import refuse_contradictions, unusable_places, use_owner_of_service
 from .settings import FailoverSettings
 from .sources import MIRROR, PRIMARY, SourceReport, assess_sources, bring_mirror_up_to_date, choose
 from .staging import Staged, content_digest, discard_staging, first_error, prove_by_baileys, stage_companies
@@ -62,16 +63,17 @@ def preflight(context: FailoverContext) -> Result:
     """
     settings = context.settings
     EnvFile(settings.application.env_path).check_writable()
-    for company in context.moving():
-        context.home.check_replaceable(company)
+    unusable = unusable_places(context)
     if context.switches_code:
         check_prepared(settings)
         context.code.check_parking()
         _check_parent_writable(settings.application.directory)
     found = preflight_service(context)
+    refuse_contradictions(context, found)
+    use_owner_of_service(context, found)
     # Last, because it makes directories: what is refused above has changed nothing.
     context.home.prepare()
-    return found
+    return {**found, "unusable": unusable}
 
 
 def _check_parent_writable(place: Path) -> None:
@@ -168,7 +170,10 @@ class Export(Step[FailoverContext]):
         return {**staged.as_dict(), "keep": keep, "aside": aside, "catch_up": note}
 
     def _keep_as(self, context: FailoverContext, company: str) -> str:
-        name = f"{context.home.directory(company).name}.{context.run_id}.{time.time_ns()}"
+        # A name that ends with a time ends too, a week later; files that are not ours stay until somebody looks.
+        foreign = company in context.result_or_empty("preflight").get("unusable", {})
+        end = "foreign-files" if foreign else time.time_ns()
+        name = f"{context.home.directory(company).name}.{context.run_id}.{end}"
         return str(context.home.private / "previous" / name)
 
     def _catch_up(self, context: FailoverContext, staged: Staged, pending: List[str]) -> str:

@@ -212,7 +212,7 @@ class Operation:
         context = self._context("")
         problems = []
         try:
-            preflight(context)
+            problems.extend(preflight(context)["unusable"].values())
             plan = self.plan()
             problems.extend(plan.blocked)
             problems.extend(

@@ -149,9 +149,11 @@ class FailoverSettings:
         return Path(self.state_dir)
 
     def home(self) -> SessionsHome:
-        from ..files import resolve_owner
+        from ..files import owner_of_directory, resolve_owner
 
         owner = resolve_owner(self.owner or self.application.user or None, self.group or None)
+        # Nobody is named (systemd and argv need no user): whoever owns the home reads what is in it.
+        owner = owner or owner_of_directory(self.sessions_dir)
         return SessionsHome(Path(self.sessions_dir), self.directory_template, owner)
 
 

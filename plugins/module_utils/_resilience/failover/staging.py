@@ -21,7 +21,7 @@ from ..sessions.export import ExportReport, StagedCompany, stage_batch
 from ..sessions.manifest import MANIFEST_FILE, read_manifest
 from .context import FailoverContext
 from .load_check import run_load_check
-from .processes import look_up_user
+from .processes import look_up_user, user_of
 from .sources import open_source
 
 
@@ -159,7 +159,7 @@ def prove_by_baileys(context: FailoverContext, home: SessionsHome, companies: Se
         home,
         companies,
         deadline_seconds=settings.deadline_seconds,
-        user=look_up_user(context.settings.application.user),
+        user=look_up_user(context.settings.application.user) or user_of(home.owner),
     )
     failed = {each.company: "; ".join(each.problems) for each in report.companies if each.problems}
     return {
