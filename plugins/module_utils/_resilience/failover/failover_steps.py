@@ -64,11 +64,11 @@ def preflight(context: FailoverContext) -> Result:
     settings = context.settings
     EnvFile(settings.application.env_path).check_writable()
     unusable = unusable_places(context)
+    found = preflight_service(context)
     if context.switches_code:
         check_prepared(settings)
         context.code.check_parking()
         _check_parent_writable(settings.application.directory)
-    found = preflight_service(context)
     refuse_contradictions(context, found)
     use_owner_of_service(context, found)
     # Last, because it makes directories: what is refused above has changed nothing.

@@ -76,6 +76,8 @@ def _lives_on_files(context: FailoverContext, found: Mapping[str, Any], company:
 
 def _written_since(place: Path) -> str:
     """Whether somebody wrote to an exported directory after the export, as Baileys does."""
+    if not place.is_dir():
+        return ""
     try:
         manifest, entries = read_entries(place / MANIFEST_FILE)
     except VerificationFailed:
