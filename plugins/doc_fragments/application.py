@@ -84,6 +84,12 @@ options:
               - With V(argv), the command that ends with 0 while it runs, as a list of words.
             type: list
             elements: str
+          stop_seconds:
+            description:
+              - How long a stop may take. Longer than C(kill_timeout) of PM2 or C(TimeoutStopSec) of the unit, where
+                the application uses that time.
+            type: float
+            default: 30.0
       health:
         description:
           - How it is asked whether sessions are connected.

@@ -19,7 +19,7 @@ from psycopg2.extensions import connection as Connection
 
 from baileys_resilience.errors import NoSpace, StepFailed
 from baileys_resilience.failover import catch_up
-from baileys_resilience.sessions.directory_store import CompanyWriter
+from baileys_resilience.sessions.company_writer import CompanyWriter
 from lab import nodejs
 from tests.support.data_host import SmallHost
 from tests.support.databases import Database

@@ -31,6 +31,7 @@ PROGRAM = Path(small_app.__file__)
 class SmallHost:
     def __init__(self, folder: Path, database: Database, companies: int = 2) -> None:
         self.folder = folder
+        self.stop_seconds = 30.0
         self.database = database
         made = make_companies(companies)
         self.ids = [each.id for each in made]
@@ -53,7 +54,7 @@ class SmallHost:
             "state_dir": str(self.folder / "state"), "mirror_dir": "",
             "application": {
                 "dir": str(self.folder / "app"),
-                "service": {"manager": "argv", "name": "small", **words},
+                "service": {"manager": "argv", "name": "small", "stop_seconds": self.stop_seconds, **words},
                 "health": {
                     "kind": "command", "command": [*words["status"][:-1], "health"], "deadline_seconds": 3,
                 },

@@ -59,9 +59,9 @@ def test_the_new_content_is_on_disk_before_it_takes_the_name(tmp_path: Path, mon
     for name in ("fsync", "replace"):
         real: Callable[..., object] = getattr(os, name)
 
-        def record(*args: object, _real: Callable[..., object] = real, _name: str = name) -> object:
+        def record(*args: object, _real: Callable[..., object] = real, _name: str = name, **at: object) -> object:
             calls.append(_name)
-            return _real(*args)
+            return _real(*args, **at)
 
         monkeypatch.setattr(os, name, record)
     files.write_durably(tmp_path / "x", b"new")
@@ -93,7 +93,7 @@ def test_a_failure_at_any_step_keeps_the_old_file(tmp_path: Path, monkeypatch: p
     path = tmp_path / "state.json"
     path.write_bytes(b"old")
 
-    def full(*_arguments: object) -> None:
+    def full(*_arguments: object, **_descriptors: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call, full)

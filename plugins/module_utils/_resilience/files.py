@@ -5,20 +5,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import grp
 import json
 import os
 import pwd
-import tempfile
+import re
+import secrets
 from pathlib import Path
-from typing import Any, Optional, Tuple, Union
+from typing import Any, List, Optional, Tuple, Union
 
+from . import guarded
 from .errors import NoSpace, NotWritable, ResilienceError, StoreError, UsageError
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+#: of files that are being written: a name that nobody else gives, so that what a kill left can be told and removed
+TEMPORARY_SUFFIX = ".resilience-new"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
@@ -69,26 +74,42 @@ def write_durably(
 ) -> None:
     """Replace ``path`` by ``content``: after a crash there is the old file or the new one, whole.
 
-    A symbolic link is followed, so that a linked .env stays a link. ``owner`` is (uid, gid).
+    A symbolic link is followed by the rule of :mod:`guarded`, so that a linked .env stays a link. ``owner`` is (uid,
+    gid).
     """
-    target = Path(os.path.realpath(path))
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fchmod(stream.fileno(), mode)
-                if owner is not None:
-                    os.fchown(stream.fileno(), *owner)
-                os.fsync(stream.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        fsync_directory(target.parent)
+        with guarded.place_of_file(path) as (directory, name, _status):
+            write_at(directory, name, content, mode=mode, owner=owner)
     except OSError as exc:
         raise translate_os_error(exc, "write", path) from exc
+
+
+def write_at(
+    directory: int, name: str, content: bytes, *, mode: int = FILE_MODE, owner: Optional[Tuple[int, int]] = None
+) -> None:
+    """The same for ``name`` in a directory that is open (a descriptor). Raises OSError."""
+    temporary = f".{name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE, dir_fd=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            if owner is not None:
+                os.fchown(stream.fileno(), *owner)
+            os.fsync(stream.fileno())
+        os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+    os.fsync(directory)
+
+
+def leftovers(directory: int, name: str) -> List[str]:
+    """What writes of ``name`` that were killed left in its directory: it may hold all that the file holds."""
+    ours = re.compile(re.escape(f".{name}.") + "[0-9a-f]{8}" + re.escape(TEMPORARY_SUFFIX))
+    return [each for each in sorted(os.listdir(directory)) if ours.fullmatch(each)]
 
 
 def write_json(path: PathLike, value: Any, *, mode: int = FILE_MODE, owner: Optional[Tuple[int, int]] = None) -> None:
@@ -106,9 +127,7 @@ def make_private_directory(path: PathLike) -> Path:
     except OSError as exc:
         raise translate_os_error(exc, "make directory", path) from exc
     if not directory.is_dir():
-        raise StoreError(
-            "is not a directory", operation="make directory", subject=str(path), hint="move the file out of the way"
-        )
+        raise not_a_directory(path)
     return directory
 
 
@@ -132,13 +151,21 @@ def check_can_write(path: PathLike, operation: str) -> None:
             raise translate_os_error(denied, operation, place) from exc
 
 
-def exchange(first: PathLike, second: PathLike) -> bool:
+def not_a_directory(path: PathLike) -> StoreError:
+    return StoreError(
+        "is not a directory", operation="make directory", subject=os.fspath(path), hint="move the file out of the way"
+    )
+
+
+def exchange(
+    first: PathLike, second: PathLike, *, first_dir_fd: int = _AT_FDCWD, second_dir_fd: int = _AT_FDCWD
+) -> bool:
     """Swap two paths in one atomic step (renameat2, Linux >= 3.15). False where kernel or file system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         return False
     result = libc.renameat2(
-        _AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)
+        first_dir_fd, os.fsencode(first), second_dir_fd, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)
     )
     if result == 0:
         return True
@@ -170,6 +197,17 @@ def resolve_owner(owner: Optional[str], group: Optional[str]) -> Optional[Tuple[
     if not owner and not group:
         return None
     return (_number(owner, "user", _uid), _number(group, "group", _gid))
+
+
+def owner_of_directory(path: PathLike) -> Optional[Tuple[int, int]]:
+    """(uid, gid) of a directory to whose owner root should give what it makes there; None where there is none, or where
+    it is our own.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_uid, status.st_gid) if os.geteuid() == 0 and status.st_uid != 0 else None
 
 
 def _uid(name: str) -> int:

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from baileys_resilience.errors import Misconfigured, NotWritable, UsageError
 from baileys_resilience.failover import code
 from baileys_resilience.failover.code import CodeSwitch, check_prepared, read_prepared
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
+from baileys_resilience.failover.shared_paths import check_shared
 
 
 class Died(BaseException):
@@ -196,7 +199,7 @@ def test_shared_paths_that_do_not_exist_are_passed_over_and_those_of_the_worktre
 def test_what_the_operating_system_refuses_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "app", "postgres")
 
-    def refuse(*_paths: object) -> None:
+    def refuse(*_paths: object, **_descriptors: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(code.os, "rename", refuse)
@@ -221,3 +224,77 @@ def test_a_preparation_is_missing_unreadable_or_of_other_code(tmp_path: Path) ->
     with pytest.raises(Misconfigured) as caught:
         check_prepared(given)
     assert caught.value.cause == "no code is prepared"
+
+
+@pytest.mark.parametrize(
+    ("sessions", "env_file", "named", "inside"),
+    [
+        ("app/data/sessions", "", "sessions_dir", "data/sessions"),
+        ("app/baileys_sessions2", "", "sessions_dir", "baileys_sessions2"),
+        ("alias/sessions", "", "sessions_dir", "sessions"),
+        ("app/baileys_sessions", "app/config/.env", "application.env_file", "config/.env"),
+    ],
+)
+def test_what_the_switch_would_leave_behind_is_refused_with_the_name_to_share(
+    tmp_path: Path, sessions: str, env_file: str, named: str, inside: str
+) -> None:
+    fill(tmp_path / "app", "postgres")
+    (tmp_path / "alias").symlink_to("app")
+    env_path = str(tmp_path / env_file) if env_file else ""
+    given = settings(tmp_path)
+    given = replace(
+        given,
+        sessions_dir=str(tmp_path / sessions),
+        application=replace(given.application, env_file=env_path),
+    )
+    with pytest.raises(Misconfigured) as caught:
+        check_prepared(given)
+    assert caught.value.subject == named
+    assert f"{inside} lies in the application's directory" in caught.value.cause
+    assert f"add {inside} to code.shared (failover_code_shared)" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("sessions", "shared"),
+    [("app/data/sessions", ["data", ".env"]), ("app/data/sessions", ["./data/", ".env"]), ("elsewhere", [".env"])],
+)
+def test_what_is_shared_or_lies_elsewhere_is_not_refused(tmp_path: Path, sessions: str, shared: list[str]) -> None:
+    fill(tmp_path / "app", "postgres")
+    given = replace(settings(tmp_path, shared=shared), sessions_dir=str(tmp_path / sessions))
+    check_shared(given, tmp_path / "app-files")
+
+
+def test_a_shared_path_whose_directory_the_prepared_code_lacks_is_refused_before_the_switch(tmp_path: Path) -> None:
+    fill(tmp_path / "app", "postgres")
+    fill(tmp_path / "app-files", "files")
+    (tmp_path / "app" / "data" / "sessions").mkdir(parents=True)
+    given = settings(tmp_path, shared=[".env", "data/sessions"])
+    with pytest.raises(Misconfigured) as caught:
+        check_shared(replace(given, sessions_dir=str(tmp_path / "app" / "data" / "sessions")), tmp_path / "app-files")
+    assert caught.value.hint == "share data itself (failover_code_shared)"
+
+
+def git_repository(place: Path) -> str:
+    place.mkdir()
+    (place / "index.js").write_text("")
+    (place / ".gitignore").write_text(".env\nbaileys_sessions\n")
+    name = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-C", str(place)]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"], ["tag", "emergency-file-fallback-v1"]):
+        subprocess.run([*name, *words], check=True, capture_output=True, timeout=20)
+    return str(place)
+
+
+def test_another_worktree_in_the_settings_than_was_prepared_is_refused_until_it_is_prepared(tmp_path: Path) -> None:
+    """Checked green, the failover would have failed at the switch with the application stopped."""
+    git_repository(tmp_path / "app")
+    given = settings(tmp_path, source="tag", install=["true"])
+    assert code.prepare(given)["changed"]
+    check_prepared(given)
+    moved = replace(given, code=replace(given.code, worktree=str(tmp_path / "other")))
+    with pytest.raises(Misconfigured) as caught:
+        check_prepared(moved)
+    assert f"the settings name {tmp_path / 'other'}" in caught.value.cause
+    assert "run failover_prepare.yml again" in caught.value.hint
+    assert code.prepare(moved)["changed"]
+    assert check_prepared(moved).worktree == str(tmp_path / "other")
+    assert not code.prepare(moved)["changed"]

@@ -208,3 +208,18 @@ def test_what_cannot_be_removed_is_an_error_and_not_silence(
         expire_copies(settings)
     assert caught.value.subject == str(old)
     assert "ReadWritePaths" in caught.value.hint
+
+
+def test_what_a_killed_write_of_env_left_is_listed_and_removed(tmp_path: Path, settings: FailoverSettings) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / ".env").write_text("PASSWORD=secret")
+    left = tmp_path / "app" / "..env.0123abcd.resilience-new"
+    left.write_text("PASSWORD=secret")
+    left.chmod(0o600)
+    os.utime(left, (1_000_000, 1_000_000))
+    settings = replace(settings, application=replace(settings.application, dir=str(tmp_path / "app")))
+    (listed,) = by_kind(settings)["env"]
+    assert (listed.path, listed.files, listed.bytes, listed.mode) == (str(left), 1, 15, "0600")
+    assert listed.expires_at.startswith("1970-01-12")
+    assert expire_copies(settings) == [left]
+    assert by_kind(settings) == {}

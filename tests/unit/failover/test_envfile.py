@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -226,3 +228,35 @@ def test_a_directory_in_its_place_is_a_typed_error(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     with pytest.raises(StoreError):
         EnvFile(tmp_path / ".env").read()
+
+
+KILLED_WRITE = """
+import os, signal, sys
+from pathlib import Path
+from baileys_resilience.failover.envfile import EnvFile
+os.replace = lambda *_names, **_descriptors: os.kill(os.getpid(), signal.SIGKILL)
+EnvFile(Path(sys.argv[1])).write(b"PASSWORD=secret")
+"""
+
+
+def test_what_a_killed_write_left_with_all_passwords_is_removed_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"PASSWORD=secret\n")
+    mine = tmp_path / "..env.00000000.mine"
+    mine.write_text("not ours")
+    subprocess.run([sys.executable, "-c", KILLED_WRITE, str(path)], timeout=20, check=False)
+    (left,) = EnvFile(path).leftovers()
+    assert left.read_bytes() == b"PASSWORD=secret"
+    assert left.stat().st_mode & 0o777 == path.stat().st_mode & 0o777
+    EnvFile(path).write(b"PASSWORD=other\n")
+    assert sorted(tmp_path.iterdir()) == sorted([path, mine])
+
+
+def test_a_leftover_is_removed_by_its_age_and_a_write_that_may_still_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"PORT=1\n")
+    left = tmp_path / "..env.0123abcd.resilience-new"
+    left.write_bytes(b"PASSWORD=secret")
+    assert EnvFile(tmp_path / ".env").remove_leftovers(60) == []
+    os.utime(left, (0, 0))
+    assert EnvFile(tmp_path / ".env").remove_leftovers(60) == [left]
+    assert EnvFile(tmp_path / "none" / ".env").leftovers() == []

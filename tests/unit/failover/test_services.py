@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,8 +19,9 @@ from baileys_resilience.errors import ApplicationError, DeadlineExceeded, Miscon
 from baileys_resilience.failover import services
 from baileys_resilience.failover.common_steps import check_service
 from baileys_resilience.failover.context import FailoverContext
+from baileys_resilience.failover.flags import check_flags
 from baileys_resilience.failover.processes import environment_of, is_alive, look_up_user, run
-from baileys_resilience.failover.services import check_flags, make_service
+from baileys_resilience.failover.services import make_service
 from baileys_resilience.failover.settings import ApplicationSettings, ServiceSettings, settings_from_dict
 
 START = """
@@ -56,9 +58,9 @@ def argv(source: str, path: Path) -> tuple[str, ...]:
     return (sys.executable, "-c", source, str(path))
 
 
-def service(pid_file: Path, **commands: tuple[str, ...]) -> services.Service:
+def service(pid_file: Path, stop_seconds: float = 30, **commands: tuple[str, ...]) -> services.Service:
     given = {"start": argv(START, pid_file), "stop": argv(STOP, pid_file), "status": argv(STATUS, pid_file)}
-    settings = ServiceSettings(manager="argv", name="toy", **{**given, **commands})
+    settings = ServiceSettings(manager="argv", name="toy", stop_seconds=stop_seconds, **{**given, **commands})
     return make_service(ApplicationSettings(service=settings))
 
 
@@ -78,8 +80,8 @@ def test_the_operators_commands_start_with_the_flags_and_stop_for_real(pid_file:
 
 
 def test_a_service_that_survives_its_stop_command_is_an_error(pid_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "_STOP_SECONDS", 0.3)
-    toy = service(pid_file, stop=("true",))
+    monkeypatch.setattr(services, "_SEEN_GONE_SECONDS", 0.3)
+    toy = service(pid_file, stop_seconds=0.3, stop=("true",))
     toy.start({})
     with pytest.raises(ApplicationError) as caught:
         toy.stop()
@@ -185,16 +187,37 @@ def test_an_answer_of_pm2_that_is_no_list_is_a_typed_error(tmp_path: Path, said:
         make_service(ApplicationSettings(service=settings)).status()
 
 
-def test_a_process_whose_name_only_begins_alike_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(services, "_STOP_SECONDS", 0.3)
-    (tmp_path / "pids").mkdir()
-    (tmp_path / "pids" / "toy-staging-1.pid").write_text(str(os.getpid()))
-    assert not pm2(tmp_path, tmp_path / "asked").stop().running
-    (tmp_path / "pids" / "toy-0.pid").write_text(str(os.getpid()))
+FAKE_PM2 = """
+if [ "$2" = jlist ]; then cat "$1/list"; else echo "$2" >>"$1/told"; fi
+"""
+
+
+def fake_pm2(home: Path, name: str, pid_file: str, stop_seconds: float = 0.3) -> services.Service:
+    """A PM2 that knows one process, whose pid it keeps in `pid_file`, and that ends nothing."""
+    (home / "pids").mkdir(exist_ok=True)
+    (home / "pm2.pid").write_text(str(os.getpid()))
+    entry = {"name": name, "pid": 0, "pm2_env": {"pm_pid_path": str(home / "pids" / pid_file)}}
+    (home / "list").write_text(json.dumps([entry]))
+    command = ("sh", "-c", FAKE_PM2, "--", str(home))
+    settings = ServiceSettings(name=name, pm2=command, pm2_home=str(home), stop_seconds=stop_seconds)
+    return make_service(ApplicationSettings(service=settings))
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "_SEEN_GONE_SECONDS", 0.3)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_pid_file_of_an_earlier_or_other_process_is_not_waited_for(tmp_path: Path) -> None:
+    """Their pids belong to others by now."""
+    toy = fake_pm2(tmp_path, "toy", "toy-3.pid")
+    for stale in ("toy-staging-1.pid", "toy-0.pid"):
+        (tmp_path / "pids" / stale).write_text(str(os.getpid()))
+    assert not toy.stop().running
+    (tmp_path / "pids" / "toy-3.pid").write_text(str(os.getpid()))
     with pytest.raises(ApplicationError) as caught:
-        pm2(tmp_path, tmp_path / "asked").stop()
+        toy.stop()
     assert f"pid {os.getpid()} still lives" in caught.value.cause
     assert "two writers" in caught.value.hint
 
@@ -245,6 +268,36 @@ def test_a_unit_that_a_switch_of_the_code_would_not_reach_is_refused(
         check_service(context)
     assert f"the service runs {refused}" in caught.value.cause
     assert "set application.dir to the directory that it runs from (now /srv/app)" in caught.value.hint
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(("name", "pid_file"), [("my_app@1", "my-app-1-0.pid"), ("my app", "my-app-0.pid")])
+def test_a_process_is_found_by_the_pid_file_that_pm2_names_whatever_it_made_of_the_name(
+    tmp_path: Path, name: str, pid_file: str
+) -> None:
+    toy = fake_pm2(tmp_path, name, pid_file)
+    (tmp_path / "pids" / pid_file).write_text(str(os.getpid()))
+    with pytest.raises(ApplicationError) as caught:
+        toy.stop()
+    assert "still lives" in caught.value.cause
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_stop_that_takes_longer_than_allowed_names_the_setting(pid_file: Path, tmp_path: Path) -> None:
+    slow = service(pid_file, stop_seconds=0.3, stop=("sleep", "20"))
+    slow.start({})
+    with pytest.raises(ApplicationError) as caught:
+        slow.stop()
+    assert "still lives 0.3 s after the stop" in caught.value.cause
+    for word in ("kill_timeout", "TimeoutStopSec", "failover_service_stop_seconds"):
+        assert word in caught.value.hint
+
+
+def test_a_stop_may_take_as_long_as_the_setting_says(pid_file: Path) -> None:
+    source = "import time; time.sleep(1)\n" + STOP
+    toy = service(pid_file, stop_seconds=15, stop=argv(source, pid_file))
+    toy.start({})
+    assert not toy.stop().running
 
 
 @pytest.mark.parametrize(

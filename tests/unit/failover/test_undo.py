@@ -14,12 +14,14 @@ import pytest
 from baileys_resilience import files
 from baileys_resilience.errors import ApplicationError, UsageError
 from baileys_resilience.failover import failover_steps
-from baileys_resilience.failover.common_steps import StopApplication, SwitchCode, VerifyConnection
+from baileys_resilience.failover.common_steps import SwitchCode
+from baileys_resilience.failover.connection_step import VerifyConnection
 from baileys_resilience.failover.context import FailoverContext
 from baileys_resilience.failover.failback_steps import FailbackPreflight
 from baileys_resilience.failover.health import ApplicationHealth
 from baileys_resilience.failover.services import ServiceStatus
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
+from baileys_resilience.failover.stop_step import StopApplication
 from baileys_resilience.steps.engine import Notes, Result, Run, Step
 from baileys_resilience.steps.journal import Journal
 
@@ -80,7 +82,7 @@ def context_of(settings: FailoverSettings, target: str = "files") -> FailoverCon
 
 
 def run_and_undo(settings: FailoverSettings, context: FailoverContext) -> None:
-    run = Run(settings.state, "run", [Before(), StopApplication(), SwitchCode()], context)
+    run = Run(settings.state, "run", [Before(), StopApplication(30), SwitchCode()], context)
     run.begin("failover", "hugo", {}, companies=[STAYED_BEHIND], cooldown_seconds=0)
     run.run_all()
     run.undo("a test")
@@ -132,7 +134,7 @@ def test_an_undo_puts_back_the_directory_that_was_replaced(
         directory.mkdir(parents=True)
         (directory / "creds.json").write_text(text)
     if not atomic:
-        monkeypatch.setattr(files, "exchange", lambda _first, _second: False)
+        monkeypatch.setattr(files, "exchange", lambda *_paths, **_descriptors: False)
     monkeypatch.setattr(failover_steps, "_is_ours", lambda path, _sha: (path / "creds.json").read_text() == "new")
     failover_steps._take_back(context_of(settings), STAYED_BEHIND, "sha", keep)
     assert (place / "creds.json").read_text() == "old"

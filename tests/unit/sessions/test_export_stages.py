@@ -95,7 +95,7 @@ def test_everything_is_made_durable_before_it_is_swapped_in(
         real = getattr(files, name)
         monkeypatch.setattr(files, name, lambda path, _real=real, _name=name: (calls.append(_name), _real(path)))
     real_rename = os.rename
-    monkeypatch.setattr(os, "rename", lambda *paths: (calls.append("rename"), real_rename(*paths)))
+    monkeypatch.setattr(os, "rename", lambda *paths, **at: (calls.append("rename"), real_rename(*paths, **at)))
     monkeypatch.setattr(export_module, "FEW_FILES", few)
     assert export_companies(MemorySource([COMPANY]), home, [COMPANY.id]).failed == {}
     before = calls[: calls.index("rename")]

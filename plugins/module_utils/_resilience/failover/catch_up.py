@@ -9,8 +9,6 @@ not older, without a loss, and loaded by Baileys. A company whose fresh copy is 
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Sequence
 
@@ -47,7 +45,7 @@ def catch_up(context: FailoverContext, staged: Mapping[str, StagedSession]) -> C
     held every connection it gives. Those are free now, and what the application wrote through them is there.
     """
     caught = CaughtUp(_fresh_home(context))
-    shutil.rmtree(caught.home.path, ignore_errors=True)  # of a run that was cut off here
+    context.home.remove(caught.home.path)  # of a run that was cut off here
     read = _read(context, staged, caught.home)
     refused = {company: reason for company, reason in read.failed.items() if company not in read.gone}
     for company, session in read.sessions.items():
@@ -88,12 +86,12 @@ def take_over(context: FailoverContext, caught: CaughtUp) -> None:
     home = context.staging_home()
     for company in caught.sessions:
         fresh, target = caught.home.directory(company), home.directory(company)
-        if target.exists() and not files.exchange(fresh, target):
-            shutil.rmtree(target)
-            os.rename(fresh, target)
+        if target.exists() and not context.home.exchange(fresh, target):
+            context.home.remove(target)
+            context.home.move(fresh, target)
     files.fsync_directory(home.path)
     # What shares files with the copy that goes live must not outlive it: Baileys writes in place.
-    shutil.rmtree(caught.home.path, ignore_errors=True)
+    context.home.remove(caught.home.path)
 
 
 def _fresh_home(context: FailoverContext) -> SessionsHome:

@@ -12,18 +12,21 @@ was waits under the parked name.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Mapping, Optional
 
+from .. import guarded
 from ..clock import now_iso
 from ..errors import Misconfigured, ResilienceError, StepFailed, UsageError
-from ..files import fsync_directory, make_private_directory, translate_os_error, write_json
+from ..files import make_private_directory, translate_os_error, write_json
 from .processes import User, look_up_user, run
 from .settings import FailoverSettings
+from .shared_paths import check_shared
 
 _GIT_SECONDS = 30.0
 _INSTALL_SECONDS = 600.0
@@ -137,7 +140,8 @@ def _wanted_commit(settings: FailoverSettings, git: Git) -> str:
 def _as_prepared(settings: FailoverSettings, commit: str) -> Optional[Prepared]:
     """The preparation as it is, when it is as it should be."""
     before = read_prepared(settings)
-    if before is None or (before.source, before.commit) != (settings.code.source, commit):
+    wanted = (settings.code.source, commit, str(default_worktree(settings)))
+    if before is None or (before.source, before.commit, before.worktree) != wanted:
         return None
     return None if worktree_problem(settings, before) else before
 
@@ -155,8 +159,9 @@ def prepare(settings: FailoverSettings) -> Mapping[str, Any]:
         return {"changed": False, **asdict(before)}
     worktree = default_worktree(settings)
     _make_worktree(git, worktree, commit)
+    user = user or _owner_of(worktree)
     if settings.code.source == "archive":
-        _overlay(worktree, settings)
+        _overlay(worktree, settings, user)
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": user.home if user else os.path.expanduser("~"),
@@ -187,7 +192,7 @@ def _make_worktree(git: Git, worktree: Path, commit: str) -> None:
     git("worktree", "add", "--detach", "--force", str(worktree), commit)
 
 
-def _overlay(worktree: Path, settings: FailoverSettings) -> None:
+def _overlay(worktree: Path, settings: FailoverSettings, user: Optional[User]) -> None:
     source, target = worktree / settings.code.archive_path, worktree / settings.code.archive_target
     if not source.is_dir():
         raise Misconfigured(
@@ -196,11 +201,35 @@ def _overlay(worktree: Path, settings: FailoverSettings) -> None:
             subject=str(source),
             hint="set failover_code_archive_path to its directory",
         )
-    shutil.copytree(source, target, dirs_exist_ok=True)
-    owner = worktree.stat()
-    if os.geteuid() == 0:
-        for path in target.rglob("*"):
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    for tree in (source, target):
+        _refuse_links_out(tree, worktree)
+    # As the user whose code it is, like git and npm: as root, a link in there would name any file of this machine.
+    run(["mkdir", "-p", "--", str(target)], seconds=_GIT_SECONDS, user=user)
+    run(["cp", "-RPp", "--", f"{source}/.", str(target)], seconds=_GIT_SECONDS, user=user)
+
+
+def _owner_of(worktree: Path) -> Optional[User]:
+    """Whose the worktree is, where that is somebody else than us."""
+    status = worktree.stat()
+    if os.geteuid() != 0 or status.st_uid == 0:
+        return None
+    return User("", status.st_uid, status.st_gid, str(worktree))
+
+
+def _refuse_links_out(tree: Path, worktree: Path) -> None:
+    """Raise Misconfigured for a link in ``tree`` that leads out of the worktree: its code would not be what the commit
+    holds, and a copy through it would land elsewhere.
+    """
+    inside = os.path.realpath(worktree) + os.sep
+    places = itertools.chain([tree], (Path(root, n) for root, ds, ns in os.walk(tree) for n in (*ds, *ns)))
+    for path in places:
+        if path.is_symlink() and not (os.path.realpath(path) + os.sep).startswith(inside):
+            raise Misconfigured(
+                f"is a link to {os.readlink(path)}, out of the prepared code",
+                operation="prepare code",
+                subject=str(path),
+                hint="remove the link from that commit, or choose another with failover_code_commit",
+            )
 
 
 def worktree_problem(settings: FailoverSettings, prepared: Prepared) -> str:
@@ -224,7 +253,10 @@ def _is_own(path: Path) -> bool:
 
 
 def check_prepared(settings: FailoverSettings) -> Prepared:
-    """Raise Misconfigured unless the code is ready to be switched to: prepared, unmoved, complete."""
+    """Raise Misconfigured unless the code is ready to be switched to: prepared, unmoved, complete, and with all that it
+    shares with the application.
+    """
+    check_shared(settings, default_worktree(settings))
     prepared = read_prepared(settings)
     if prepared is None or prepared.source != settings.code.source:
         raise Misconfigured(
@@ -235,6 +267,9 @@ def check_prepared(settings: FailoverSettings) -> Prepared:
         )
     git = Git(settings.application.directory, look_up_user(settings.application.user))
     problem = worktree_problem(settings, prepared)
+    wanted = str(default_worktree(settings))
+    if prepared.worktree != wanted:
+        problem = f"it is prepared there, and the settings name {wanted}"
     if not problem and settings.code.source == "tag" and expected_commit(settings, git) != prepared.commit:
         problem = f"the tag {settings.code.tag} moved away from the prepared commit {prepared.commit[:12]}"
     if problem:
@@ -275,7 +310,7 @@ class CodeSwitch:
         try:
             self.check_parking()
             if not self._place.is_symlink() and self._place.is_dir():
-                os.rename(self._place, self._parked)
+                guarded.rename(self._place, self._parked)
             elif self._place.is_symlink() and not self.on_files():
                 self._park_link()
             self._link_shared(self._parked if self._parked_is_directory() else origin)
@@ -287,17 +322,15 @@ class CodeSwitch:
         try:
             if self._parked_is_directory():
                 if self._place.is_symlink():
-                    self._place.unlink()
+                    _unlink(self._place)
                 if not self._place.exists():
-                    os.rename(self._parked, self._place)
-                    fsync_directory(self._place.parent)
+                    guarded.rename(self._parked, self._place)
             elif self.on_files() and self._parked.is_symlink():
-                os.replace(self._parked, self._place)
-                fsync_directory(self._place.parent)
+                guarded.rename(self._parked, self._place)
             elif self.on_files():
                 self._link(self._place, origin)
             elif self._parked.is_symlink():
-                os.unlink(self._parked)  # parked by a switch that went no further
+                _unlink(self._parked)  # parked by a switch that went no further
         except OSError as exc:
             raise translate_os_error(exc, "switch code", self._place) from exc
 
@@ -330,11 +363,13 @@ class CodeSwitch:
 
     @staticmethod
     def _link(place: Path, target: Path) -> None:
-        temporary = place.with_name(f".{place.name}.switch")
-        temporary.unlink(missing_ok=True)
-        os.symlink(target, temporary)
-        os.replace(temporary, place)
-        fsync_directory(place.parent)
+        with guarded.parent_of(place) as (directory, name):
+            temporary = f".{name}.switch"
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=directory)
+            os.symlink(target, temporary, dir_fd=directory)
+            os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.fsync(directory)
 
     def _link_shared(self, origin: Path) -> None:
         for name in self._settings.code.shared:
@@ -343,3 +378,8 @@ class CodeSwitch:
                 if not target.exists() and not target.is_symlink():
                     continue
                 self._link(link, target)
+
+
+def _unlink(link: Path) -> None:
+    with guarded.parent_of(link) as (directory, name):
+        os.unlink(name, dir_fd=directory)

@@ -111,6 +111,10 @@ class FailoverContext:
             return tuple(started)
         return tuple(c for c in self.settings.companies if _store_of(entries, c) != self.target)
 
+    def moved_companies(self) -> List[str]:
+        """The companies whose data are in the new store, proven: what ``verify`` says."""
+        return list(self.result("verify")["companies"])
+
 
 def _store_of(entries: Mapping[str, Any], company: str) -> str:
     entry = entries.get(company)

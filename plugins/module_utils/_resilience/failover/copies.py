@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import stat
 import time
 from dataclasses import dataclass
@@ -21,15 +20,18 @@ from ..sessions.directory_store import SessionsHome, replaced_at
 from ..sessions.manifest import MANIFEST_FILE
 from ..sessions.record import FILES, StoreOfRecord, StoreRecord
 from ..steps.lease import HostLease
+from .envfile import EnvFile
 from .settings import FailoverSettings
 
 ABANDONED_SECONDS = 24 * 3600.0
+#: a write of .env takes milliseconds
+UNFINISHED_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Copy:
-    """``kind``: live (the store of record), exported, previous, staging or mirror. ``expires_at`` is empty for what
-    stays; ``rule`` says why it stays, or what it waits for.
+    """``kind``: live (the store of record), exported, previous, staging, mirror, or env (what a killed write of .env
+    left). ``expires_at`` is empty for what stays; ``rule`` says why it stays, or what it waits for.
     """
 
     kind: str
@@ -56,18 +58,20 @@ def list_copies(settings: FailoverSettings) -> List[Copy]:
 
 
 def expire_copies(settings: FailoverSettings) -> List[Path]:
-    """Remove what is past its expiry. Returns what was removed. Nothing is removed while a run is open: its copies may
-    be the only ones. Raises NotWritable when something that has expired cannot be removed, Busy during an export.
+    """Remove what is past its expiry. Returns what was removed. Of the sessions nothing is removed while a run is open:
+    its copies may be the only ones. Raises NotWritable when something that has expired cannot be removed, Busy during
+    an export.
     """
     home = settings.home()
+    removed = EnvFile(settings.application.env_path).remove_leftovers(UNFINISHED_SECONDS)
     if not home.private.is_dir() or HostLease(settings.state).current() is not None:
-        return []
+        return removed
     with home.locked():
         # Looked at under the lock: an export that ends meanwhile puts a new directory in an old one's place.
         now = time.time()
         expired = [each.path for each in _places(settings) if each.ends is not None and each.ends < now]
         for path in expired:
-            shutil.rmtree(path, ignore_errors=True)
+            home.remove(path)
     left = [path for path in expired if path.exists()]
     if left:
         raise NotWritable(
@@ -76,7 +80,7 @@ def expire_copies(settings: FailoverSettings) -> List[Path]:
             subject=str(left[0]),
             hint="remove it as root, or let this command write there (ReadWritePaths of its unit, owner and mode)",
         )
-    return expired
+    return [*removed, *expired]
 
 
 def _places(settings: FailoverSettings) -> Iterator[_Place]:
@@ -96,6 +100,9 @@ def _places(settings: FailoverSettings) -> Iterator[_Place]:
     if settings.mirror_dir and Path(settings.mirror_dir).is_dir():
         rule = "follows PostgreSQL; of a company on files a week, of a lost one until acknowledged"
         yield _Place("mirror", Path(settings.mirror_dir), None, rule)
+    for left in EnvFile(settings.application.env_path).leftovers():
+        ends = left.lstat().st_mtime + UNFINISHED_SECONDS
+        yield _Place("env", left, ends, "what a killed write left: a minute")
 
 
 def _company_place(
@@ -129,9 +136,10 @@ def _entries(place: Path) -> List[Path]:
 
 
 def _describe(place: _Place) -> Copy:
-    status = place.path.stat()
-    number, size = 0, 0
-    for directory, _directories, names in os.walk(place.path):
+    path = place.path
+    status = path.lstat()
+    number, size = (0, 0) if stat.S_ISDIR(status.st_mode) else (1, status.st_size)
+    for directory, _directories, names in os.walk(path):
         for name in names:
             number += 1
             size += os.lstat(os.path.join(directory, name)).st_size

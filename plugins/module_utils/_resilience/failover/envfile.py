@@ -9,15 +9,18 @@ shells the last, systemd the last, but older dotenv releases the first).
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
+from .. import files, guarded
 from ..errors import Misconfigured, UsageError
-from ..files import translate_os_error, write_durably
+from ..files import translate_os_error
 
 _HEAD = re.compile(rb"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -156,7 +159,7 @@ class EnvFile:
 
     def read(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            return guarded.read_file(self.path)
         except FileNotFoundError as exc:
             raise Misconfigured(
                 "the file does not exist",
@@ -176,8 +179,42 @@ class EnvFile:
                 raise translate_os_error(PermissionError(13, "is read-only"), "change .env", place)
 
     def write(self, content: bytes) -> None:
-        status = self.path.stat()
-        write_durably(self.path, content, mode=stat.S_IMODE(status.st_mode), owner=(status.st_uid, status.st_gid))
+        """Replace the content; owner and mode stay. What a killed write left, with all passwords in it, is removed."""
+        try:
+            with guarded.place_of_file(self.path) as (directory, name, status):
+                if status is None:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+                for each in files.leftovers(directory, name):
+                    guarded.remove(directory, each)
+                mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
+                files.write_at(directory, name, content, mode=mode, owner=owner)
+        except OSError as exc:
+            raise translate_os_error(exc, "write .env", self.path) from exc
+
+    def leftovers(self) -> List[Path]:
+        """What killed writes left beside the file."""
+        real = Path(os.path.realpath(self.path))
+        try:
+            with guarded.place_of_file(self.path) as (directory, name, _status):
+                return [real.parent / each for each in files.leftovers(directory, name)]
+        except FileNotFoundError:
+            return []
+        except OSError as exc:
+            raise translate_os_error(exc, "look beside .env", self.path) from exc
+
+    def remove_leftovers(self, older_than_seconds: float) -> List[Path]:
+        """Remove those; a younger one may be in the middle of its write. Returns what was removed."""
+        removed = []
+        for path in self.leftovers():
+            with guarded.parent_of(path) as (directory, name):
+                try:
+                    written = os.lstat(name, dir_fd=directory).st_mtime
+                except FileNotFoundError:
+                    continue
+                if time.time() - written > older_than_seconds:
+                    guarded.remove(directory, name)
+                    removed.append(path)
+        return removed
 
 
 def _immutable(path: Path) -> bool:

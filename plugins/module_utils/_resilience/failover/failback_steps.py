@@ -9,12 +9,10 @@ because its application would go on from rows as old as the failover.
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any, Dict, List
 
 from ..errors import Misconfigured, StepFailed, UsageError, VerificationFailed
-from ..files import fsync_directory
 from ..sessions.directory_source import DirectorySource
 from ..sessions.import_guard import ImportOptions
 from ..sessions.imported import Imported
@@ -25,18 +23,18 @@ from ..steps.engine import Notes, Result, Step
 from .common_steps import (
     RecordStore,
     StartApplication,
-    StopApplication,
     SwitchCode,
     SwitchEnv,
-    VerifyConnection,
     check_service,
     preflight_service,
 )
+from .connection_step import VerifyConnection
 from .context import FailoverContext
 from .readiness import Check, check_env, check_home, check_state, require
 from .settings import FailoverSettings
 from .sources import bring_mirror_up_to_date
 from .staging import first_error
+from .stop_step import StopApplication
 
 _REHEARSALS = 3
 _BETWEEN_REHEARSALS_SECONDS = 0.2
@@ -208,9 +206,8 @@ class ArchiveFiles(Step[FailoverContext]):
                 place = context.home.directory(company)
                 if company in connected and place.exists():
                     target = context.home.private / "previous" / f"{place.name}.{context.run_id}.{time.time_ns()}"
-                    os.rename(place, target)
+                    context.home.move(place, target)
                     archived[company] = str(target)
-            fsync_directory(context.home.path)
             context.home.expire_previous()
         if context.settings.mirror_dir:
             # The mirror's copies are of before the failover: without a scan now, a database that dies again at once
@@ -223,13 +220,13 @@ def failback_steps(settings: FailoverSettings) -> List[Step[FailoverContext]]:
     """The list, in order. Each is one task of the role."""
     return [
         FailbackPreflight(),
-        StopApplication(),
+        StopApplication(settings.application.service.stop_seconds),
         Import(),
         VerifyImport(),
         RecordStore(),
         SwitchCode(),
         SwitchEnv(),
-        StartApplication(),
+        StartApplication(settings.application.service.stop_seconds),
         VerifyConnection(settings.application.health.deadline_seconds),
         ArchiveFiles(),
     ]

@@ -10,13 +10,10 @@ written again, then renamed into place.
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from pathlib import Path
 from typing import Dict, List
 
-from .. import files
 from ..errors import StepFailed, VerificationFailed
 from ..sessions.codec import CREDS_FILE
 from ..sessions.manifest import MANIFEST_FILE, read_manifest
@@ -26,18 +23,19 @@ from .catch_up import catch_up, take_over
 from .common_steps import (
     RecordStore,
     StartApplication,
-    StopApplication,
     SwitchCode,
     SwitchEnv,
-    VerifyConnection,
     preflight_service,
 )
+from .connection_step import VerifyConnection
 from .context import FailoverContext
+from .judgement import refuse_contradictions, unusable_places, use_owner_of_service
 from .plan import silent_in_plan
 from .readiness import check_space, failover_checks, require
 from .settings import FailoverSettings
 from .sources import assess_sources, choose, require_any
 from .staging import Staged, StagedSession, discard_staging, first_error, prove_by_baileys, stage_companies
+from .stop_step import StopApplication
 
 
 class Preflight(Step[FailoverContext]):
@@ -57,10 +55,13 @@ class Preflight(Step[FailoverContext]):
 def preflight(context: FailoverContext) -> Result:
     """Raise the first thing that is wrong; returns the service and sessions as they are."""
     require(context, failover_checks(context))
+    unusable = unusable_places(context)
     found = preflight_service(context)
+    refuse_contradictions(context, found)
+    use_owner_of_service(context, found)
     # Last, because it makes directories: what is refused above has changed nothing.
     context.home.prepare()
-    return found
+    return {**found, "unusable": unusable}
 
 
 class ChooseSource(Step[FailoverContext]):
@@ -139,13 +140,16 @@ class Export(Step[FailoverContext]):
         with context.home.locked():
             take_over(context, caught)
             for company, target in aside.items():
-                _move(context.home.directory(company), Path(target))
+                _move(context, context.home.directory(company), Path(target))
             for company, session in staged.sessions.items():
                 self._swap(context, company, session.manifest_sha256, Path(keep[company]))
         return {**result, "catch_up": caught.note}
 
     def _keep_as(self, context: FailoverContext, company: str) -> str:
-        name = f"{context.home.directory(company).name}.{context.run_id}.{time.time_ns()}"
+        # A name that ends with a time ends too, a week later; files that are not ours stay until somebody looks.
+        foreign = company in context.result_or_empty("preflight").get("unusable", {})
+        end = "foreign-files" if foreign else time.time_ns()
+        name = f"{context.home.directory(company).name}.{context.run_id}.{end}"
         return str(context.home.private / "previous" / name)
 
     def _swap(self, context: FailoverContext, company: str, manifest_sha256: str, keep: Path) -> None:
@@ -165,7 +169,7 @@ class Export(Step[FailoverContext]):
             for company, session in sessions.items():
                 _take_back(context, company, session["manifest_sha256"], Path(result["keep"][company]))
             for company, target in result.get("aside", {}).items():
-                _move(Path(target), context.home.directory(company))
+                _move(context, Path(target), context.home.directory(company))
 
 
 def _left_behind(context: FailoverContext, staged: Staged) -> List[str]:
@@ -202,11 +206,9 @@ def _pending(context: FailoverContext, staged: Staged, earlier: Staged) -> Dict[
     return pending
 
 
-def _move(place: Path, target: Path) -> None:
+def _move(context: FailoverContext, place: Path, target: Path) -> None:
     if place.exists() and not target.exists():
-        os.rename(place, target)
-        files.fsync_directory(place.parent)
-        files.fsync_directory(target.parent)
+        context.home.move(place, target)
 
 
 def _take_back(context: FailoverContext, company: str, manifest_sha256: str, keep: Path) -> None:
@@ -217,9 +219,9 @@ def _take_back(context: FailoverContext, company: str, manifest_sha256: str, kee
     if keep.exists():
         # By way of swap_in, which knows what to do where the file system cannot exchange: then ours is where it was.
         context.home.swap_in(company, keep, keep)
-        shutil.rmtree(keep, ignore_errors=True)
+        context.home.remove(keep)
     else:
-        shutil.rmtree(place, ignore_errors=True)
+        context.home.remove(place)
 
 
 def _is_ours(place: Path, manifest_sha256: str) -> bool:
@@ -255,12 +257,12 @@ def failover_steps(settings: FailoverSettings) -> List[Step[FailoverContext]]:
         Preflight(),
         ChooseSource(),
         Stage(),
-        StopApplication(),
+        StopApplication(settings.application.service.stop_seconds),
         Export(),
         Verify(),
         RecordStore(),
         SwitchCode(),
         SwitchEnv(),
-        StartApplication(),
+        StartApplication(settings.application.service.stop_seconds),
         VerifyConnection(deadline),
     ]

@@ -7,17 +7,19 @@ changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ..clock import age_seconds, now_iso
-from ..errors import DatabaseError, ResilienceError
+from ..errors import DatabaseError, ForeignFiles, ResilienceError
 from ..sessions.published import contradictions
 from ..sessions.record import FILES
 from ..steps.engine import Step
 from .context import FailoverContext
+from .judgement import unusable_places
 from .library import baileys_difference
 from .readiness import Check, ask, check_space
 from .sources import (
@@ -171,6 +173,8 @@ def make_plan(
         _add_contradictions(context, plan, moving if context.target == FILES else context.settings.companies)
     if not moving:
         return plan
+    if context.target == FILES:
+        _add_unusable(context, plan)
     _add_degraded(context, plan)
     return plan
 
@@ -215,6 +219,14 @@ def _add_sources(context: FailoverContext, plan: Plan, moving: Sequence[str]) ->
             each.problem = f"({'; '.join(problems)})" if problems else ""
             if not each.sources:
                 plan.degraded.append(f"company {each.company} stays behind: no source has a whole, young enough copy")
+
+
+def _add_unusable(context: FailoverContext, plan: Plan) -> None:
+    """Companies that stay behind because their place holds what is not ours; all of them are a blocker already."""
+    with contextlib.suppress(ForeignFiles):
+        found = list(unusable_places(context).values())
+        plan.degraded += [f"stays behind: {each}" for each in found]
+        plan.unready += found
 
 
 def _add_contradictions(context: FailoverContext, plan: Plan, companies: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import IO, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import ApplicationError, DeadlineExceeded, ToolMissing, UsageError
 
@@ -123,6 +123,40 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def identity_of(pid: int) -> str:
+    """What tells a process from a later one with its number: this boot, and the moment of its start. Empty when it is
+    gone.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+    return f"{boot} {stat.rpartition(')')[2].split()[19]}"
+
+
+def owner_of(pid: int) -> Optional[Tuple[int, int]]:
+    """(uid, gid) that a process runs as; None when it is gone."""
+    try:
+        status = os.stat(f"/proc/{pid}")
+    except OSError:
+        return None
+    return status.st_uid, status.st_gid
+
+
+def user_of(owner: Optional[Tuple[int, int]]) -> Optional[User]:
+    """The user to run as what must not run as root, where only the owner of the files is known; None when that is who
+    we are.
+    """
+    if owner is None or os.geteuid() != 0 or owner[0] in (-1, 0):
+        return None
+    try:
+        entry = pwd.getpwuid(owner[0])
+        return User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+    except KeyError:
+        return User("", owner[0], max(owner[1], 0) or owner[0], "/")
 
 
 def environment_of(pid: int) -> Dict[str, str]:

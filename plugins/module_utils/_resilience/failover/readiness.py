@@ -10,16 +10,16 @@ without a line ``BLOCKED`` and a daily check that finds nothing mean what they s
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import Callable, List, Sequence
 
 from ..errors import NoSpace, ResilienceError
 from ..files import check_can_write, translate_os_error
 from .code import check_prepared
-from .common_steps import check_service
+from .common_steps import preflight_service
 from .context import FailoverContext
 from .envfile import EnvFile
+from .judgement import refuse_contradictions, unusable_places, use_owner_of_service
 from .load_check import ask_baileys, find_tools
 from .processes import look_up_user
 from .sources import SourceReport
@@ -53,13 +53,21 @@ def require(context: FailoverContext, checks: Sequence[Check]) -> None:
 
 def failover_checks(context: FailoverContext) -> List[Check]:
     """What costs no time: a run asks this before it begins, too."""
-    places = [partial(_check_place, company=company) for company in context.moving()]
-    return [check_env, check_state, check_home, *places, _check_code, _check_parking, _check_switch, _check_tools]
+    return [
+        check_env,
+        check_state,
+        check_home,
+        unusable_places,
+        _check_code,
+        _check_parking,
+        _check_switch,
+        _check_tools,
+    ]
 
 
 def failover_rehearsals(context: FailoverContext) -> List[Check]:
     """What starts programs. A run leaves this to its steps before the stop, which ask the same a moment later."""
-    return [check_service, _check_baileys]
+    return [_check_application, _check_baileys]
 
 
 def check_env(context: FailoverContext) -> None:
@@ -74,8 +82,11 @@ def check_home(context: FailoverContext) -> None:
     check_can_write(context.home.private, "write to sessions' home")
 
 
-def _check_place(context: FailoverContext, company: str) -> None:
-    context.home.check_replaceable(company)
+def _check_application(context: FailoverContext) -> None:
+    """The service can be found, what it says fits the record, and it could read what would be written."""
+    found = preflight_service(context)
+    refuse_contradictions(context, found)
+    use_owner_of_service(context, found)
 
 
 def _check_code(context: FailoverContext) -> None:

@@ -5,21 +5,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import re
 import shlex
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
-from ..errors import ApplicationError, Misconfigured, UsageError
-from .processes import User, environment_of, is_alive, look_up_user, run, wait_for
+from ..errors import ApplicationError, DeadlineExceeded, Misconfigured, UsageError
+from .flags import check_flags
+from .processes import User, is_alive, look_up_user, run, wait_for
 from .settings import ApplicationSettings, ServiceSettings
 
 _COMMAND_SECONDS = 20.0
-_STOP_SECONDS = 15.0
-_EXEC_SECONDS = 1.0
+#: a process that its manager has just ended is gone at once; it only has to be seen
+_SEEN_GONE_SECONDS = 2.0
 _START_SECONDS = 15.0
 
 
@@ -73,6 +75,7 @@ class Pm2Service:
         self._user = user
         home = user.home if user else os.path.expanduser("~")
         self._home = Path(settings.pm2_home or f"{home}/.pm2")
+        self._pid_files: List[Path] = []
         self._environment = {
             "HOME": home,
             "PM2_HOME": str(self._home),
@@ -103,8 +106,9 @@ class Pm2Service:
 
     def stop(self) -> ServiceStatus:
         before = self._pids()
-        self._pm2("stop", self._settings.name)
-        _wait_for_end(before, self._settings.name)
+        with _deadline(self._settings) as limit:
+            self._pm2("stop", self._settings.name, seconds=self._settings.stop_seconds)
+        _wait_for_end(before, self._settings, limit)
         return ServiceStatus(False)
 
     def start(self, flags: Mapping[str, str]) -> ServiceStatus:
@@ -179,16 +183,18 @@ class Pm2Service:
                 subject=self._settings.name,
                 hint="set application.service.name to the process, and application.user to its owner",
             )
+        self._pid_files = [Path(each["pm2_env"]["pm_pid_path"]) for each in found if "pm_pid_path" in each["pm2_env"]]
         return found
 
     def _pids(self) -> List[int]:
-        """Live pids by PM2's own pid files: no Node start of 0.25 s for a question that is asked in a loop."""
+        """Live pids by PM2's own pid files: no Node start of 0.25 s for a question that is asked in a loop. Only PM2
+        knows which: names lose characters on the way, and files of earlier processes stay behind with pids that are
+        others' by now.
+        """
+        if not self._pid_files:
+            self._entries()
         found = []
-        # "<name>-<number>.pid": the files of "app-staging" are not those of "app".
-        ours = re.compile(re.escape(self._settings.name.replace(" ", "-")) + r"-\d+\.pid")
-        for path in (self._home / "pids").glob("*.pid"):
-            if not ours.fullmatch(path.name):
-                continue
+        for path in self._pid_files:
             try:
                 pid = int(path.read_text())
             except (OSError, ValueError):
@@ -197,14 +203,17 @@ class Pm2Service:
                 found.append(pid)
         return found
 
-    def _pm2(self, *words: str, environment: Optional[Mapping[str, str]] = None) -> str:
+    def _pm2(
+        self, *words: str, environment: Optional[Mapping[str, str]] = None, seconds: float = _COMMAND_SECONDS
+    ) -> str:
         env = {**(environment or {}), **self._environment}
         cwd = self._home if self._user is None or os.access(self._home, os.X_OK) else Path("/")
-        return run([*self._settings.pm2, *words], seconds=_COMMAND_SECONDS, user=self._user, env=env, cwd=cwd).stdout
+        return run([*self._settings.pm2, *words], seconds=seconds, user=self._user, env=env, cwd=cwd).stdout
 
 
 class SystemdService:
     def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
         self._unit = settings.name if "." in settings.name else f"{settings.name}.service"
 
     def status(self) -> ServiceStatus:
@@ -227,8 +236,9 @@ class SystemdService:
 
     def stop(self) -> ServiceStatus:
         before = [pid for pid in self.status().pids if is_alive(pid)]
-        run(["systemctl", "stop", self._unit], seconds=_COMMAND_SECONDS)
-        _wait_for_end(before, self._unit)
+        with _deadline(self._settings) as limit:
+            run(["systemctl", "stop", self._unit], seconds=self._settings.stop_seconds)
+        _wait_for_end(before, self._settings, limit)
         return ServiceStatus(False)
 
     def start(self, flags: Mapping[str, str]) -> ServiceStatus:
@@ -300,13 +310,14 @@ class ArgvService:
         return ServiceStatus(self._run(self._settings.status, check=False).returncode == 0)
 
     def stop(self) -> ServiceStatus:
-        self._run(self._settings.stop)
-        if not wait_for(lambda: not self.status().running, _STOP_SECONDS):
+        with _deadline(self._settings) as limit:
+            self._run(self._settings.stop, seconds=self._settings.stop_seconds)
+        if not wait_for(lambda: not self.status().running, _left(limit)):
             raise ApplicationError(
                 "still runs after its stop command",
                 operation="stop service",
                 subject=self._settings.name,
-                hint="check application.service.stop and status",
+                hint="check application.service.stop and status; if it only takes longer, raise stop_seconds",
             )
         return ServiceStatus(False)
 
@@ -319,43 +330,45 @@ class ArgvService:
     def saved_otherwise(self, flags: Mapping[str, str]) -> str:
         return ""  # what these commands remember is the operator's own
 
-    def _run(self, argv: Sequence[str], *, flags: Optional[Mapping[str, str]] = None, check: bool = True) -> Any:
+    def _run(
+        self,
+        argv: Sequence[str],
+        *,
+        flags: Optional[Mapping[str, str]] = None,
+        check: bool = True,
+        seconds: float = _COMMAND_SECONDS,
+    ) -> Any:
         env = {**os.environ, **(flags or {})}
-        return run(argv, seconds=_COMMAND_SECONDS, user=self._user, env=env, check=check)
+        return run(argv, seconds=seconds, user=self._user, env=env, check=check)
 
 
-def check_flags(pids: Sequence[int], flags: Mapping[str, str], *, strict: bool = True) -> None:
-    """What the new process really holds: a variable in its environment wins over ``.env``, so a wrong one there
-    undoes the switch.
-    """
-    for pid in pids:
-        # Between fork and exec a new process still shows its parent's environment.
-        if not wait_for(lambda pid=pid: not wrong_flags(pid, flags, strict), _EXEC_SECONDS):  # type: ignore[misc]
-            raise ApplicationError(
-                f"the started process holds other values for {', '.join(wrong_flags(pid, flags, strict))}",
-                operation="start service",
-                subject=f"pid {pid}",
-                hint="remove these variables from the unit or ecosystem file, so that .env decides",
-            )
+@contextlib.contextmanager
+def _deadline(settings: ServiceSettings) -> Iterator[float]:
+    """Around a stop command; gives the moment (monotonic) at which the process must be gone."""
+    try:
+        yield time.monotonic() + settings.stop_seconds
+    except DeadlineExceeded as exc:
+        raise _still_lives("the application", settings) from exc
 
 
-def wrong_flags(pid: int, flags: Mapping[str, str], strict: bool) -> List[str]:
-    """Names of flags that the process holds with another value; with ``strict`` also those that it does not hold."""
-    actual = environment_of(pid)
-    wrong = [name for name, value in flags.items() if name in actual and actual[name] != value]
-    # Right behind its exec a process shows no environment at all, which says nothing yet.
-    told = bool(actual) or os.access(f"/proc/{pid}/environ", os.R_OK)
-    return wrong or [name for name in flags if strict and told and name not in actual]
+def _left(limit: float) -> float:
+    return max(limit - time.monotonic(), _SEEN_GONE_SECONDS)
 
 
-def _wait_for_end(pids: Sequence[int], name: str) -> None:
-    if not wait_for(lambda: not any(is_alive(pid) for pid in pids), _STOP_SECONDS):
-        raise ApplicationError(
-            f"pid {', '.join(map(str, pids))} still lives {_STOP_SECONDS:g} s after the stop",
-            operation="stop service",
-            subject=name,
-            hint="two writers would destroy the session: end the process by hand",
-        )
+def _wait_for_end(pids: Sequence[int], settings: ServiceSettings, limit: float) -> None:
+    if not wait_for(lambda: not any(is_alive(pid) for pid in pids), _left(limit)):
+        raise _still_lives(f"pid {', '.join(map(str, pids))}", settings)
+
+
+def _still_lives(what: str, settings: ServiceSettings) -> ApplicationError:
+    return ApplicationError(
+        f"{what} still lives {settings.stop_seconds:g} s after the stop",
+        operation="stop service",
+        subject=settings.name,
+        hint="two writers would destroy the session: end the process by hand. Where its manager gives it"
+        " more time (kill_timeout of PM2, TimeoutStopSec of systemd), set application.service.stop_seconds"
+        " (failover_service_stop_seconds) above that",
+    )
 
 
 def _did_not_start(name: str, log: str) -> ApplicationError:

@@ -23,7 +23,10 @@ FILES_FLAGS = {"USE_REPOSITORY_PATTERN": "false", "USE_DATABASE_AUTH_STATE": "fa
 
 @dataclass(frozen=True)
 class ServiceSettings:
-    """Who starts and stops the application: ``pm2``, ``systemd`` or ``argv`` (lists of words, never a shell line)."""
+    """Who starts and stops the application: ``pm2``, ``systemd`` or ``argv`` (lists of words, never a shell line).
+
+    ``stop_seconds`` is how long a stop may take: longer than its manager gives the application to end by itself.
+    """
 
     manager: str = "pm2"
     name: str = "baileys-whatsapp-service"
@@ -32,6 +35,7 @@ class ServiceSettings:
     start: Tuple[str, ...] = ()
     stop: Tuple[str, ...] = ()
     status: Tuple[str, ...] = ()
+    stop_seconds: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -157,9 +161,11 @@ class FailoverSettings:
         return Path(self.state_dir)
 
     def home(self) -> SessionsHome:
-        from ..files import resolve_owner
+        from ..files import owner_of_directory, resolve_owner
 
         owner = resolve_owner(self.owner or self.application.user or None, self.group or None)
+        # Nobody is named (systemd and argv need no user): whoever owns the home reads what is in it.
+        owner = owner or owner_of_directory(self.sessions_dir)
         return SessionsHome(Path(self.sessions_dir), self.directory_template, owner)
 
 

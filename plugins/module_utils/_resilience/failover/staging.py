@@ -7,15 +7,14 @@ anything is stopped.
 
 from __future__ import annotations
 
-import os
-import shutil
+import contextlib
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 from .. import files
-from ..errors import DatabaseError
+from ..errors import DatabaseError, StoreError
 from ..sessions.codec import sha256
 from ..sessions.directory_store import SessionsHome
 from ..sessions.export import ExportReport, StagedCompany, stage_batch
@@ -23,7 +22,7 @@ from ..sessions.manifest import MANIFEST_FILE, read_manifest
 from ..sessions.model import SourceInfo
 from .context import FailoverContext
 from .load_check import run_load_check
-from .processes import look_up_user
+from .processes import look_up_user, user_of
 from .sources import open_source
 
 
@@ -137,15 +136,15 @@ def _keep(
 ) -> StagedSession:
     """Move a staged company into the run's own directories, where no other export cleans up."""
     target = into.directory(each.company)
-    context.home.make_directory(target.parent)
-    if target.exists() and files.exchange(each.path, target):
+    context.home.make_run_directory(target.parent)
+    if target.exists() and context.home.exchange(each.path, target):
         # No moment without a copy: the source may be dead by now, and a crash here must not cost the one that was
         # proven.
-        shutil.rmtree(each.path)
+        context.home.remove(each.path)
+        files.fsync_directory(target.parent)
     else:
-        shutil.rmtree(target, ignore_errors=True)
-        os.rename(each.path, target)
-    files.fsync_directory(target.parent)
+        context.home.remove(target)
+        context.home.move(each.path, target)
     totals = each.totals
     return StagedSession(
         each.company,
@@ -186,7 +185,7 @@ def prove_by_baileys(context: FailoverContext, home: SessionsHome, companies: Se
         home,
         companies,
         deadline_seconds=settings.deadline_seconds,
-        user=look_up_user(context.settings.application.user),
+        user=look_up_user(context.settings.application.user) or user_of(home.owner),
     )
     failed = {each.company: "; ".join(each.problems) for each in report.companies if each.problems}
     return {
@@ -206,7 +205,9 @@ def module_dir(context: FailoverContext) -> str:
 
 
 def discard_staging(context: FailoverContext) -> None:
-    shutil.rmtree(context.staging_home().path, ignore_errors=True)
+    # What cannot be reached safely is none of ours, and an undo must not end here.
+    with contextlib.suppress(StoreError):
+        context.home.remove(context.staging_home().path)
 
 
 def first_error(failed: Mapping[str, str]) -> str:

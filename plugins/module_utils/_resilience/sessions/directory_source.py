@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from .. import guarded
 from ..clock import to_iso
 from ..errors import VerificationFailed
 from ..files import translate_os_error
@@ -67,7 +68,12 @@ class DirectorySource:
     def creds(self, company: str) -> Optional[RawCreds]:
         path = self._home.directory(company) / CREDS_FILE
         try:
-            return RawCreds(path.read_bytes(), _moment(path.stat().st_mtime))
+            directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                content = guarded.read_at(directory, CREDS_FILE)
+                return RawCreds(content, _moment(os.lstat(CREDS_FILE, dir_fd=directory).st_mtime))
+            finally:
+                os.close(directory)
         except FileNotFoundError:
             return None
         except OSError as exc:
@@ -137,7 +143,7 @@ def _names(directory: Path) -> List[str]:
 def _read(directory: int, name: str, expected_size: int) -> bytes:
     """The whole file; with the size that the manifest knows, one read is enough."""
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
         try:
             content = os.read(descriptor, expected_size + 1)
             if len(content) != expected_size:

@@ -18,25 +18,25 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
-from .. import files
-from ..errors import Busy, ForeignFiles, NameCollision
+from .. import files, guarded
+from ..errors import Busy, ForeignFiles
 from ..files import translate_os_error
-from .codec import CREDS_FILE, short_id
-from .manifest import MANIFEST_FILE, Entry, Header, ManifestWriter, read_manifest
+from .codec import CREDS_FILE
+from .guarded_home import PREVIOUS, PRIVATE_DIRECTORY, STAGING, GuardedHome
+from .manifest import MANIFEST_FILE
 from .model import DEFAULT_DIRECTORY_TEMPLATE, directory_name
 
-PRIVATE_DIRECTORY = ".resilience"
+SWAP_FILE = "swap.json"
 PREVIOUS_EXPIRY_SECONDS = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class SessionsHome:
+class SessionsHome(GuardedHome):
     """The directory that holds the companies' directories."""
 
     path: Path
@@ -49,10 +49,6 @@ class SessionsHome:
 
     def manifest(self, company: str) -> Path:
         return self.directory(company) / MANIFEST_FILE
-
-    @property
-    def private(self) -> Path:
-        return self.path / PRIVATE_DIRECTORY
 
     def companies(self) -> List[str]:
         """Companies that have a directory here, found by the template."""
@@ -67,43 +63,13 @@ class SessionsHome:
                         found.append(company)
         return sorted(found)
 
-    def prepare(self) -> None:
-        """Make the home (0700) and its private part, and prove that files can be written there."""
-        self.make_directory(self.path)
-        for name in ("", "staging", "previous", "runs"):
-            self.make_directory(self.private / name)
-            self._give(self.private / name)  # also what an earlier export made for another owner
-        probe = self.private / f"probe-{os.getpid()}"
-        try:
-            probe.write_bytes(b"")
-            probe.unlink()
-        except OSError as exc:
-            raise translate_os_error(exc, "write to sessions' home", self.path) from exc
-
-    def make_directory(self, path: Path) -> None:
-        """Make ``path`` and its parents (0700), all for the owner: what root makes here, the application and the load
-        check, which runs as its user, must be able to enter.
-        """
-        missing = [each for each in (path, *path.parents) if not each.exists()]
-        files.make_private_directory(path)
-        for each in missing:
-            self._give(each)
-
-    def _give(self, path: Path) -> None:
-        if self.owner is None:
-            return
-        status = path.stat()
-        if any(wanted not in (-1, present) for wanted, present in zip(self.owner, (status.st_uid, status.st_gid))):
-            try:
-                os.chown(path, *self.owner)
-            except OSError as exc:
-                raise translate_os_error(exc, "give to its owner", path) from exc
-
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the home against a second writer of ours."""
         self.prepare()
-        descriptor = os.open(self.private / "lock", os.O_RDWR | os.O_CREAT, files.FILE_MODE)
+        with self.opened(PRIVATE_DIRECTORY) as private:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open("lock", flags, files.FILE_MODE, dir_fd=private)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -161,21 +127,18 @@ class SessionsHome:
     def swap_in(self, company: str, staged: Path, keep_as: Optional[Path] = None) -> Optional[Path]:
         """Put a staged directory in the company's place in one step. Returns where the old one went (``keep_as``)."""
         place = self.directory(company)
-        previous: Optional[Path] = None
-        try:
-            if place.exists():
-                # The staged copy takes the name of the old one's keep first: the exchange then leaves the old one
-                # there, with no moment in which a crash loses either.
-                previous = keep_as or self.private / "previous" / f"{place.name}.{time.time_ns()}"
-                os.rename(staged, previous)
-                if not files.exchange(previous, place):
-                    self._swap_in_two_steps(place, previous)
-            else:
-                os.rename(staged, place)
-            files.fsync_directory(self.path)
-            files.fsync_directory(self.private / "previous")
-        except OSError as exc:
-            raise translate_os_error(exc, "swap in", place) from exc
+        if not os.path.lexists(place):
+            self.move(staged, place)
+            return None
+        # The staged copy takes the name of the old one's keep first: the exchange then leaves the old one there, with
+        # no moment in which a crash loses either.
+        previous = keep_as or self.private / PREVIOUS / f"{place.name}.{time.time_ns()}"
+        self.move(staged, previous)
+        if not self.exchange(previous, place):
+            self._swap_in_two_steps(place, previous)
+        with self.opened() as home, self.opened(PRIVATE_DIRECTORY, PREVIOUS) as kept:
+            os.fsync(home)
+            os.fsync(kept)
         return previous
 
     def _swap_in_two_steps(self, place: Path, previous: Path) -> None:
@@ -183,39 +146,65 @@ class SessionsHome:
         :meth:`finish_interrupted_swap` completes it.
         """
         parked = previous.with_name(previous.name + ".old")
-        intent = {"place": str(place), "new": str(previous), "old": str(parked)}
-        files.write_json(self.private / "swap.json", intent)
-        os.rename(place, parked)
-        os.rename(previous, place)
-        os.rename(parked, previous)
-        (self.private / "swap.json").unlink()
+        intent = {"place": place.name, "new": previous.name, "old": parked.name}
+        with self.opened(PRIVATE_DIRECTORY) as private:
+            files.write_at(private, SWAP_FILE, json.dumps(intent).encode())
+            self.move(place, parked)
+            self.move(previous, place)
+            self.move(parked, previous)
+            os.unlink(SWAP_FILE, dir_fd=private)
 
     def finish_interrupted_swap(self) -> None:
         """Complete a two-step swap that a crash cut in the middle. Only under the lock."""
-        record = self.private / "swap.json"
-        if not record.exists():
-            return
-        intent = {name: Path(value) for name, value in json.loads(record.read_text("utf-8")).items()}
-        if not intent["place"].exists():
-            os.rename(intent["new"], intent["place"])
-        if intent["old"].exists() and not intent["new"].exists():
-            os.rename(intent["old"], intent["new"])
-        record.unlink()
+        with self.opened(PRIVATE_DIRECTORY) as private:
+            try:
+                intent = self._read_intent(guarded.read_at(private, SWAP_FILE))
+            except FileNotFoundError:
+                return
+            place = self.path / intent["place"]
+            new, old = (self.private / PREVIOUS / intent[name] for name in ("new", "old"))
+            if not os.path.lexists(place):
+                self.move(new, place)
+            if os.path.lexists(old) and not os.path.lexists(new):
+                self.move(old, new)
+            os.unlink(SWAP_FILE, dir_fd=private)
+
+    def _read_intent(self, content: bytes) -> Dict[str, str]:
+        """Names in the home and in ``previous``: an intent must not be able to name anything else on this machine."""
+        try:
+            intent = json.loads(content)
+            names = {name: str(intent[name]) for name in ("place", "new", "old")}
+        except (ValueError, KeyError, TypeError) as exc:
+            raise self._strange_intent(f"cannot be read: {exc}") from exc
+        for name in names.values():
+            if name in ("", ".", "..", PRIVATE_DIRECTORY) or "/" in name:
+                raise self._strange_intent("names what no swap of ours would name")
+        return names
+
+    def _strange_intent(self, cause: str) -> ForeignFiles:
+        return ForeignFiles(
+            cause,
+            operation="complete interrupted swap",
+            subject=str(self.private / SWAP_FILE),
+            hint="find out who wrote it, look whether every company's directory is in its place, then remove the file",
+        )
 
     def clear_staging(self) -> None:
         """Remove what an interrupted export left. Only under the lock."""
-        for entry in (self.private / "staging").iterdir():
-            shutil.rmtree(entry, ignore_errors=True)
+        with self.opened(PRIVATE_DIRECTORY, STAGING) as staging:
+            for name in os.listdir(staging):
+                guarded.remove(staging, name)
 
     def expire_previous(self) -> List[Path]:
         """Remove replaced directories older than the expiry; returns them."""
         removed = []
         limit = time.time() - self.previous_expiry_seconds
-        for entry in (self.private / "previous").iterdir():
-            replaced = replaced_at(entry)
-            if replaced is not None and replaced < limit:
-                shutil.rmtree(entry, ignore_errors=True)
-                removed.append(entry)
+        with self.opened(PRIVATE_DIRECTORY, PREVIOUS) as previous:
+            for name in os.listdir(previous):
+                replaced = replaced_at(self.private / PREVIOUS / name)
+                if replaced is not None and replaced < limit:
+                    guarded.remove(previous, name)
+                    removed.append(self.private / PREVIOUS / name)
         return removed
 
 
@@ -230,117 +219,3 @@ def _is_session_file(entry: os.DirEntry[str]) -> bool:
         return False
     # The crash-safe rewrite of useMultiFileAuthState leaves .tmp and .bak files beside the real ones.
     return entry.name.endswith((".json", ".json.tmp", ".json.bak", ".tmp", ".bak")) or entry.name == MANIFEST_FILE
-
-
-class EarlierCopy:
-    """A durable copy of the same company whose unchanged files a new one can share as hard links.
-
-    Nobody writes to either in place: Baileys meets a copy only after the other has been discarded.
-    """
-
-    def __init__(self, path: Path) -> None:
-        entries = read_manifest(path / MANIFEST_FILE).entries()
-        self._digests = {entry.file: entry.sha256 for entry in entries}
-        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-
-    def link(self, name: str, digest: str, directory: int) -> bool:
-        """Make ``name`` in ``directory`` (a descriptor) a link to the same content; False when there is none."""
-        if self._digests.get(name) != digest:
-            return False
-        os.link(name, name, src_dir_fd=self._directory, dst_dir_fd=directory, follow_symlinks=False)
-        return True
-
-    def close(self) -> None:
-        os.close(self._directory)
-
-
-class CompanyWriter:
-    """Writes one company's files and manifest into a staging directory. Modes 0600 in 0700."""
-
-    def __init__(self, home: SessionsHome, header: Header, earlier: Optional[EarlierCopy] = None) -> None:
-        self._home = home
-        self._company = header.company
-        self._earlier = earlier
-        #: names of the files that are new on disk, to be made durable by the caller
-        self.written: List[str] = [MANIFEST_FILE]
-        name = home.directory(header.company).name
-        self.path = home.private / "staging" / f"{name}.{os.getpid()}.{time.time_ns()}"
-        try:
-            os.mkdir(self.path, files.DIRECTORY_MODE)
-            if home.owner:
-                os.chown(self.path, *home.owner)
-            self._directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            self._stream = open(self.path / MANIFEST_FILE, "wb", opener=_private_opener)  # noqa: SIM115 - closed by finish
-            self.manifest = ManifestWriter(self._stream, header)
-        except OSError as exc:
-            raise translate_os_error(exc, "write company", self.path) from exc
-
-    def add(
-        self, key_type: str, key_id: str, name: str, content: bytes, digest: str, updated_at: Optional[str]
-    ) -> None:
-        try:
-            if self._earlier and self._earlier.link(name, digest, self._directory):
-                self.manifest.add(Entry(key_type, key_id, name, digest, len(content), updated_at))
-                return
-            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, files.FILE_MODE, dir_fd=self._directory)
-        except FileExistsError as exc:
-            raise self._collision(key_type, key_id, name) from exc
-        except OSError as exc:
-            raise translate_os_error(exc, "write file of company", self._company) from exc
-        try:
-            self.written.append(name)
-            if os.write(descriptor, content) != len(content):
-                raise OSError(28, "No space left on device")
-            if self._home.owner:
-                os.fchown(descriptor, *self._home.owner)
-            self.manifest.add(Entry(key_type, key_id, name, digest, len(content), updated_at))
-        except OSError as exc:
-            raise translate_os_error(exc, "write file of company", self._company) from exc
-        finally:
-            os.close(descriptor)
-
-    def _collision(self, key_type: str, key_id: str, name: str) -> NameCollision:
-        self.manifest.flush()
-        self._stream.flush()
-        other = next((e for e in _entries_so_far(self.path / MANIFEST_FILE) if e.file == name), None)
-        twin = f"{other.type} {short_id(other.id)}" if other else "another key"
-        return NameCollision(
-            f"{key_type} {short_id(key_id)} and {twin} have the same file name",
-            operation="export company",
-            subject=self._company,
-            hint="one of the two rows is not a key of Baileys: delete it, then export again",
-        )
-
-    def finish(self) -> str:
-        """Seal the manifest; returns its SHA256. The caller syncs the file system once for all companies."""
-        try:
-            digest = self.manifest.finish()
-            self._stream.flush()
-            if self._home.owner:
-                os.fchown(self._stream.fileno(), *self._home.owner)
-            self.close()
-        except OSError as exc:
-            raise translate_os_error(exc, "write manifest of company", self._company) from exc
-        return digest
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # finish has flushed; what is left after a failure is thrown away
-            self._stream.close()
-        if self._directory >= 0:
-            os.close(self._directory)
-            self._directory = -1
-
-    def discard(self) -> None:
-        self.close()
-        shutil.rmtree(self.path, ignore_errors=True)
-
-
-def _private_opener(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_EXCL, files.FILE_MODE)
-
-
-def _entries_so_far(path: Path) -> Iterator[Entry]:
-    with path.open("rb") as stream:
-        for line in stream:
-            if line.startswith(b"[") and line.endswith(b"]\n"):
-                yield Entry(*json.loads(line))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
-import shutil
 import signal
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -33,8 +32,9 @@ from ..errors import (
 )
 from ..progress import Progress, Silent
 from .codec import CREDS_FILE, encode_creds, encode_key, file_name, sha256
+from .company_writer import CompanyWriter, EarlierCopy
 from .creds import CredsAudit, paired_user
-from .directory_store import CompanyWriter, EarlierCopy, SessionsHome
+from .directory_store import SessionsHome
 from .manifest import CREDS_TYPE, MANIFEST_FILE, Header, Totals
 from .model import RawKey, SessionSource, SourceInfo
 from .verify import same_files, verify_directory
@@ -238,7 +238,7 @@ def _make_durable(home: SessionsHome, staged: Sequence[StagedCompany]) -> None:
 
 
 def _stage_company(source: SessionSource, home: SessionsHome, company: str, earlier: Optional[Path]) -> StagedCompany:
-    shared = EarlierCopy(earlier) if earlier else None
+    shared = EarlierCopy(home, earlier) if earlier else None
     info = source.info_of(company)
     try:
         writer = CompanyWriter(home, Header(company, info, now_iso()), shared)
@@ -298,8 +298,8 @@ def activate(home: SessionsHome, staged: StagedCompany, report: ExportReport) ->
         previous = home.swap_in(staged.company, staged.path)
     else:
         # Same session, newer snapshot: only the manifest is news.
-        os.replace(staged.path / MANIFEST_FILE, place / MANIFEST_FILE)
-        shutil.rmtree(staged.path)
+        home.move(staged.path / MANIFEST_FILE, place / MANIFEST_FILE)
+        home.remove(staged.path)
     totals = staged.totals
     report.exported.append(
         CompanyExport(

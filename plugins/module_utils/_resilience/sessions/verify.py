@@ -141,7 +141,7 @@ def _first_file_problem(path: Path, entries: Iterable[Entry]) -> Optional[str]:
 
 def _read_file(directory: int, entry: Entry) -> Optional[bytes]:
     try:
-        descriptor = os.open(entry.file, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+        descriptor = os.open(entry.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except FileNotFoundError:
         return None
     except OSError as exc:
