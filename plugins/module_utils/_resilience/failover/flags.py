@@ -9,7 +9,7 @@ import os
 from typing import List, Mapping, Sequence
 
 from ..errors import ApplicationError
-from .processes import environment_of, wait_for
+from .processes import environment_of, is_alive, wait_for
 
 _EXEC_SECONDS = 1.0
 
@@ -32,7 +32,7 @@ def check_flags(pids: Sequence[int], flags: Mapping[str, str], *, strict: bool =
 def wrong_flags(pid: int, flags: Mapping[str, str], strict: bool) -> List[str]:
     """Names of flags that the process holds with another value; with ``strict`` also those that it does not hold."""
     actual = environment_of(pid)
+    if not actual and is_alive(pid) and os.access(f"/proc/{pid}/environ", os.R_OK):
+        return list(flags)  # right behind its exec a process shows no environment at all: it has not told yet
     wrong = [name for name, value in flags.items() if name in actual and actual[name] != value]
-    # Right behind its exec a process shows no environment at all, which says nothing yet.
-    told = bool(actual) or os.access(f"/proc/{pid}/environ", os.R_OK)
-    return wrong or [name for name in flags if strict and told and name not in actual]
+    return wrong or [name for name in flags if strict and actual and name not in actual]
