@@ -72,7 +72,11 @@ def _places(settings: FailoverSettings) -> Iterator[Tuple[str, Path, str]]:
     for name, kind in (("previous", "previous"), ("staging", "staging"), ("runs", "staging")):
         place = home.private / name
         for each in sorted(place.iterdir()) if place.is_dir() else ():
-            yield kind, each, _expiry(each, home.previous_expiry_seconds if kind == "previous" else ABANDONED_SECONDS)
+            if kind == "previous" and not each.name.rsplit(".", 1)[-1].isdigit():
+                yield kind, each, ""  # without a time in its name nothing removes it
+            else:
+                seconds = home.previous_expiry_seconds if kind == "previous" else ABANDONED_SECONDS
+                yield kind, each, _expiry(each, seconds)
     if settings.mirror_dir and Path(settings.mirror_dir).is_dir():
         yield "mirror", Path(settings.mirror_dir), ""
     for left in EnvFile(settings.application.env_path).leftovers():
