@@ -14,7 +14,7 @@ import pytest
 from baileys_resilience.errors import Misconfigured
 from baileys_resilience.failover.context import FailoverContext
 from baileys_resilience.failover.failover_steps import preflight
-from baileys_resilience.failover.processes import user_of
+from baileys_resilience.failover.processes import owner_of, user_of, wait_for
 from baileys_resilience.failover.services import ServiceStatus
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
 from baileys_resilience.sessions.export import export_companies
@@ -66,6 +66,7 @@ def settings() -> Iterator[FailoverSettings]:
 @pytest.fixture
 def pid() -> Iterator[int]:
     with subprocess.Popen([*AS_USER, "sleep", "60"]) as process:
+        assert wait_for(lambda: owner_of(process.pid) == (UID, UID), 20)
         yield process.pid
         process.kill()
 

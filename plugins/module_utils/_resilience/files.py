@@ -179,7 +179,10 @@ def sync_file_system(path: PathLike) -> None:
     """Write everything pending on the file system of ``path`` to disk: one call instead of an fsync a file (10 ms for
     1,313).
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as exc:
+        raise translate_os_error(exc, "sync", path) from exc
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if hasattr(libc, "syncfs"):

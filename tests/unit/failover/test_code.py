@@ -267,11 +267,12 @@ def test_what_is_shared_or_lies_elsewhere_is_not_refused(tmp_path: Path, session
 def test_a_shared_path_whose_directory_the_prepared_code_lacks_is_refused_before_the_switch(tmp_path: Path) -> None:
     fill(tmp_path / "app", "postgres")
     fill(tmp_path / "app-files", "files")
-    (tmp_path / "app" / "data" / "sessions").mkdir(parents=True)
-    given = settings(tmp_path, shared=[".env", "data/sessions"])
+    given = settings(tmp_path, shared=[".env", "data/sessions", "not/there"])
     with pytest.raises(Misconfigured) as caught:
         check_shared(replace(given, sessions_dir=str(tmp_path / "app" / "data" / "sessions")), tmp_path / "app-files")
     assert caught.value.hint == "share data itself (failover_code_shared)"
+    with pytest.raises(Misconfigured, match="no code is prepared"):
+        check_prepared(settings(tmp_path / "unprepared"))
 
 
 def git_repository(place: Path) -> str:

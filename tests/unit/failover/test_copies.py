@@ -90,6 +90,13 @@ def test_what_a_swap_replaced_ends_after_a_week_by_the_time_in_its_name(
     assert WEEK - 3700 < left < WEEK - 3590
 
 
+def test_what_has_no_time_in_its_name_is_listed_without_an_end(settings: FailoverSettings, tmp_path: Path) -> None:
+    kept = copy_in(tmp_path / "sessions" / ".resilience" / "previous" / "company_1.r1.foreign-files")
+    os.utime(kept, (0, 0))
+    assert by_kind(settings)["previous"][0].expires_at == ""
+    assert expire_copies(settings) == []
+
+
 def test_a_wider_mode_is_shown_as_it_is(settings: FailoverSettings, tmp_path: Path) -> None:
     copy_in(tmp_path / "sessions" / "company_1").chmod(0o755)
     assert by_kind(settings)["exported"][0].mode == "0755"

@@ -206,8 +206,9 @@ class ArchiveFiles(Step[FailoverContext]):
                 place = context.home.directory(company)
                 if company in connected and place.exists():
                     target = context.home.private / "previous" / f"{place.name}.{context.run_id}.{time.time_ns()}"
-                    context.home.move(place, target)
+                    context.home.rename(place, target)
                     archived[company] = str(target)
+            context.home.sync(context.home.private)  # which lies in the home, as the places did
             context.home.expire_previous()
         if context.settings.mirror_dir:
             # The mirror's copies are of before the failover: without a scan now, a database that dies again at once

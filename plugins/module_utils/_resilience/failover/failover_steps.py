@@ -208,7 +208,8 @@ def _pending(context: FailoverContext, staged: Staged, earlier: Staged) -> Dict[
 
 def _move(context: FailoverContext, place: Path, target: Path) -> None:
     if place.exists() and not target.exists():
-        context.home.move(place, target)
+        context.home.rename(place, target)
+        context.home.sync(place, target)
 
 
 def _take_back(context: FailoverContext, company: str, manifest_sha256: str, keep: Path) -> None:

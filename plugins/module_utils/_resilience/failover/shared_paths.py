@@ -28,13 +28,16 @@ def check_shared(settings: FailoverSettings, worktree: Path) -> None:
                 hint=f"add {inside} to code.shared (failover_code_shared), which is {', '.join(settings.code.shared)}",
             )
     for name in settings.code.shared:
-        parent = (worktree / name).parent
-        if (application.directory / name).exists() and not parent.is_dir():
+        around = os.path.dirname(os.path.normpath(name))
+        # What is not there is passed over by the switch, but the sessions' home is made by then.
+        linked = (application.directory / name).exists() or Path(settings.sessions_dir) == application.directory / name
+        # Without a worktree the complaint is that nothing is prepared.
+        if linked and around and worktree.is_dir() and not (worktree / around).is_dir():
             raise Misconfigured(
-                f"the prepared code has no directory {parent.name} to link it in",
+                f"the prepared code has no directory {around} to link it in",
                 operation="check code",
                 subject=f"{name} of code.shared",
-                hint=f"share {os.path.dirname(name)} itself (failover_code_shared)",
+                hint=f"share {around} itself (failover_code_shared)",
             )
 
 

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
-from .. import files
 from ..errors import DatabaseError, StoreError
 from ..sessions.codec import sha256
 from ..sessions.directory_store import SessionsHome
@@ -141,10 +140,10 @@ def _keep(
         # No moment without a copy: the source may be dead by now, and a crash here must not cost the one that was
         # proven.
         context.home.remove(each.path)
-        files.fsync_directory(target.parent)
     else:
         context.home.remove(target)
-        context.home.move(each.path, target)
+        context.home.rename(each.path, target)
+    context.home.sync(target)
     totals = each.totals
     return StagedSession(
         each.company,

@@ -90,10 +90,13 @@ class SessionsHome(GuardedHome):
         if self.owner is None:
             return True
         place = self.directory(company)
-        for path in (place, *place.iterdir()):
-            status = path.lstat()
-            if any(wanted not in (-1, is_) for wanted, is_ in zip(self.owner, (status.st_uid, status.st_gid))):
-                return False
+        try:
+            for path in (place, *place.iterdir()):
+                status = path.lstat()
+                if any(wanted not in (-1, is_) for wanted, is_ in zip(self.owner, (status.st_uid, status.st_gid))):
+                    return False
+        except OSError as exc:
+            raise translate_os_error(exc, "look into", place) from exc
         return True
 
     def check_replaceable(self, company: str) -> None:
@@ -128,17 +131,16 @@ class SessionsHome(GuardedHome):
         """Put a staged directory in the company's place in one step. Returns where the old one went (``keep_as``)."""
         place = self.directory(company)
         if not os.path.lexists(place):
-            self.move(staged, place)
+            self.rename(staged, place)
+            self.sync(place)
             return None
         # The staged copy takes the name of the old one's keep first: the exchange then leaves the old one there, with
         # no moment in which a crash loses either.
         previous = keep_as or self.private / PREVIOUS / f"{place.name}.{time.time_ns()}"
-        self.move(staged, previous)
+        self.rename(staged, previous)
         if not self.exchange(previous, place):
             self._swap_in_two_steps(place, previous)
-        with self.opened() as home, self.opened(PRIVATE_DIRECTORY, PREVIOUS) as kept:
-            os.fsync(home)
-            os.fsync(kept)
+        self.sync(place, previous)
         return previous
 
     def _swap_in_two_steps(self, place: Path, previous: Path) -> None:
@@ -149,9 +151,9 @@ class SessionsHome(GuardedHome):
         intent = {"place": place.name, "new": previous.name, "old": parked.name}
         with self.opened(PRIVATE_DIRECTORY) as private:
             files.write_at(private, SWAP_FILE, json.dumps(intent).encode())
-            self.move(place, parked)
-            self.move(previous, place)
-            self.move(parked, previous)
+            self.rename(place, parked)
+            self.rename(previous, place)
+            self.rename(parked, previous)
             os.unlink(SWAP_FILE, dir_fd=private)
 
     def finish_interrupted_swap(self) -> None:
@@ -164,9 +166,9 @@ class SessionsHome(GuardedHome):
             place = self.path / intent["place"]
             new, old = (self.private / PREVIOUS / intent[name] for name in ("new", "old"))
             if not os.path.lexists(place):
-                self.move(new, place)
+                self.rename(new, place)
             if os.path.lexists(old) and not os.path.lexists(new):
-                self.move(old, new)
+                self.rename(old, new)
             os.unlink(SWAP_FILE, dir_fd=private)
 
     def _read_intent(self, content: bytes) -> Dict[str, str]:

@@ -30,6 +30,7 @@ from ..errors import (
     UsageError,
     VerificationFailed,
 )
+from ..files import translate_os_error
 from ..progress import Progress, Silent
 from .codec import CREDS_FILE, encode_creds, encode_key, file_name, sha256
 from .company_writer import CompanyWriter, EarlierCopy
@@ -217,7 +218,7 @@ def stage_batch(
         for each in list(staged):
             try:
                 verify_directory(each.path)
-            except VerificationFailed as exc:
+            except (VerificationFailed, StoreError) as exc:
                 report.failed[each.company] = exc
                 staged.remove(each)
         durable.result()
@@ -234,7 +235,10 @@ def _make_durable(home: SessionsHome, staged: Sequence[StagedCompany]) -> None:
     for each in staged:
         for name in each.written:
             files.fsync_path(each.path / name)
-        files.fsync_directory(each.path)
+        try:
+            files.fsync_directory(each.path)
+        except OSError as exc:
+            raise translate_os_error(exc, "sync", each.path) from exc
 
 
 def _stage_company(source: SessionSource, home: SessionsHome, company: str, earlier: Optional[Path]) -> StagedCompany:
@@ -298,7 +302,7 @@ def activate(home: SessionsHome, staged: StagedCompany, report: ExportReport) ->
         previous = home.swap_in(staged.company, staged.path)
     else:
         # Same session, newer snapshot: only the manifest is news.
-        home.move(staged.path / MANIFEST_FILE, place / MANIFEST_FILE)
+        home.rename(staged.path / MANIFEST_FILE, place / MANIFEST_FILE)
         home.remove(staged.path)
     totals = staged.totals
     report.exported.append(

@@ -89,12 +89,16 @@ class GuardedHome:
         with self._typed(), self._opened(names[:-1]) as directory:
             yield directory, names[-1]
 
-    def move(self, source: Path, target: Path) -> None:
-        """Rename within the home, durably."""
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename within the home. Not durable by itself: a sync waits for the disk, and many moves need one."""
         with self.at(source) as (from_directory, old), self.at(target) as (to_directory, new):
             os.rename(old, new, src_dir_fd=from_directory, dst_dir_fd=to_directory)
-            os.fsync(to_directory)
-            os.fsync(from_directory)
+
+    def sync(self, *places: Path) -> None:
+        """Make the renames into and out of the directories that hold ``places`` durable."""
+        for place in places:
+            with self.at(place) as (directory, _name):
+                os.fsync(directory)
 
     def exchange(self, first: Path, second: Path) -> bool:
         """Swap two of the home's directories in one step; False where the file system cannot. Both must exist."""

@@ -126,7 +126,10 @@ def verify_directory(path: Path) -> Manifest:
 
 
 def _first_file_problem(path: Path, entries: Iterable[Entry]) -> Optional[str]:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as exc:
+        raise translate_os_error(exc, "look into", path) from exc
     try:
         for entry in entries:
             content = _read_file(directory, entry)
@@ -158,7 +161,10 @@ def same_files(staged: Path, place: Path) -> bool:
         return False
     _manifest, entries = read_entries(staged / MANIFEST_FILE)
     wanted = {entry.file for entry in entries}
-    present = {name for name in os.listdir(place) if name.endswith(".json")}
+    try:
+        present = {name for name in os.listdir(place) if name.endswith(".json")}
+    except OSError as exc:
+        raise translate_os_error(exc, "look into", place) from exc
     if wanted != present or CREDS_FILE not in present or not (place / MANIFEST_FILE).exists():
         return False
     return _first_file_problem(place, entries) is None
