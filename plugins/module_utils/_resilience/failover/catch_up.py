@@ -88,7 +88,7 @@ def take_over(context: FailoverContext, caught: CaughtUp) -> None:
         fresh, target = caught.home.directory(company), home.directory(company)
         if target.exists() and not context.home.exchange(fresh, target):
             context.home.remove(target)
-            context.home.move(fresh, target)
+            context.home.rename(fresh, target)
     files.fsync_directory(home.path)
     # What shares files with the copy that goes live must not outlive it: Baileys writes in place.
     context.home.remove(caught.home.path)
