@@ -174,6 +174,8 @@ def content(database: Database, tmp_path: Path, host: str = "app1") -> dict[str,
 @pytest.fixture
 def settings(database: Database, tmp_path: Path) -> FailoverSettings:
     database.fill(make_company(COMPANY))
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / ".env").write_text("USE_DATABASE_AUTH_STATE=true\n")
     return settings_from_dict(content(database, tmp_path))
 
 
@@ -191,13 +193,12 @@ def test_a_company_that_lives_on_files_elsewhere_is_not_taken_for_one_in_postgre
 ) -> None:
     with database.open() as connection, connection, connection.cursor() as cursor:
         create_schema(cursor)
-    assert plan(settings, operation).blocked == []
+    assert not [each for each in plan(settings, operation).blocked if "lives in files" in each]
     other = Host(database, tmp_path / "elsewhere", host)
     other.move(FILES)
     other.tell()
     made = plan(settings, operation)
-    assert len(made.blocked) == 1
-    assert f"lives in files on {host}" in made.blocked[0]
+    assert len([each for each in made.blocked if f"lives in files on {host}" in each]) == 1
     assert any("BLOCKED" in line and hint in line for line in made.sentences())
     with pytest.raises(Misconfigured) as refused:
         Operation(settings, operation).run()

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from baileys_resilience.errors import (
-    ApplicationError,
     Busy,
     ForeignFiles,
     Misconfigured,
@@ -207,8 +206,12 @@ def test_a_pm2_home_without_a_daemon_is_refused_and_none_is_started_there(host: 
 
 def test_a_service_that_runs_from_another_directory_is_refused(host: Host) -> None:
     elsewhere = {"dir": str(host.worktree), "env_file": str(host.env_file)}
-    with host.refuses(ApplicationError, cause="which is not below application.dir", hint="set application.dir"):
+    with host.refuses(
+        Misconfigured, cause="it is prepared there, and the settings name", hint="a wrong application.dir"
+    ):
         host.failover(application=elsewhere)
+    blocked = host.operation(application=elsewhere).plan().blocked
+    assert any("which is not below application.dir" in each and "set application.dir" in each for each in blocked)
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,8 @@ def check_prepared(settings: FailoverSettings) -> Prepared:
             problem,
             operation="check code",
             subject=prepared.worktree,
-            hint="find out why, then run failover_prepare.yml again",
+            hint="find out why (a wrong application.dir or failover_code_worktree, perhaps), then run"
+            " failover_prepare.yml again",
         )
     return prepared
 
