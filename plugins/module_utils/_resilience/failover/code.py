@@ -136,7 +136,7 @@ def prepare(settings: FailoverSettings) -> Mapping[str, Any]:
         and not worktree_problem(settings, before)
     ):
         return {"changed": False, **asdict(before)}
-    _make_worktree(git, worktree, commit)
+    _make_worktree(git, worktree, commit, user)
     if settings.code.source == "archive":
         _overlay(worktree, settings)
     environment = {
@@ -155,17 +155,24 @@ def prepare(settings: FailoverSettings) -> Mapping[str, Any]:
     return {"changed": True, **asdict(prepared)}
 
 
-def _make_worktree(git: Git, worktree: Path, commit: str) -> None:
-    if worktree.exists() and not (worktree / ".git").exists():
+def _make_worktree(git: Git, worktree: Path, commit: str, user: Optional[User]) -> None:
+    """The owner's git fills the directory; we make and remove it, since in a folder like /opt the owner may not."""
+    if worktree.exists() and not (worktree / ".git").exists() and any(worktree.iterdir()):
         raise Misconfigured(
             "exists and is no git worktree",
             operation="prepare code",
             subject=str(worktree),
             hint="move it away, or set failover_code_worktree",
         )
+    try:
+        if worktree.exists():
+            shutil.rmtree(worktree)
+        worktree.mkdir()
+        if user:
+            os.chown(worktree, user.uid, user.gid)
+    except OSError as exc:
+        raise translate_os_error(exc, "prepare code", worktree) from exc
     git("worktree", "prune")
-    if worktree.exists():
-        git("worktree", "remove", "--force", str(worktree))
     git("worktree", "add", "--detach", "--force", str(worktree), commit)
 
 
@@ -181,7 +188,7 @@ def _overlay(worktree: Path, settings: FailoverSettings) -> None:
     shutil.copytree(source, target, dirs_exist_ok=True)
     owner = worktree.stat()
     if os.geteuid() == 0:
-        for path in target.rglob("*"):
+        for path in [target, *target.rglob("*")]:
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
