@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-# `make help` lists the targets. Everything is made inside this folder; only test-system needs root.
+# `make help` lists the targets. Everything is made inside this folder; only test-system and molecule need root.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -41,7 +41,7 @@ bench: setup ## what is fast, side by side with what a user would pick instead
 	@python -m bench $(BENCH_ARGS)
 
 ##@ Test
-.PHONY: test test-python test-node test-faults test-system test-system-quick
+.PHONY: test test-python test-node test-faults test-system test-system-quick molecule
 test: setup ## every suite that needs no root, with the coverage of the library; the lab's Node tests first
 	@$(MAKE) --keep-going test-node test-python
 
@@ -61,6 +61,9 @@ test-system: setup ## what needs root: Debian's PostgreSQL for TLS, systemd host
 
 test-system-quick: setup
 	@scripts/test-system -m "not slow" $(PYTEST_ARGS)
+
+molecule: ## systemd hosts under podman: a blank one, and failovers when the database's host dies (needs root)
+	@scripts/molecule test --all $(MOLECULE_ARGS)
 
 ##@ Check
 .PHONY: lint lint-python lint-types lint-yaml lint-ansible lint-node lint-docs lint-changelog sanity importer format

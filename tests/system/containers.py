@@ -1,16 +1,11 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host with a real systemd: one Debian image, built once and kept, and containers of it under podman.
-
-The root file system is cached in .cache/system and the image in podman's store, both named after what is in them.
-"""
+"""A host with a real systemd: a Debian image of scripts/host-image, and containers of it under podman."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,21 +17,8 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[2]
 LIBRARY = PROJECT / "plugins" / "module_utils" / "_resilience"
 PROGRAM = Path(__file__).with_name("service_program.py")
-CACHE = PROJECT / ".cache" / "system"
-PACKAGES = (
-    "systemd", "systemd-sysv", "dbus", "python3", "python3-psycopg2", "python3-cryptography",
-    "ca-certificates", "iproute2",
-)  # fmt: skip
-#: the host's own, so that whatever mirror works here is used
-SOURCES = tuple(
-    f"/etc/apt/{name}" for name in ("sources.list.d/debian.sources", "sources.list.d/ubuntu.sources", "sources.list")
-)
-#: crun fails on hybrid cgroups; the ulimits are those that systemd may raise inside
-CONTAINERS_CONF = """[containers]
-default_ulimits = ["nofile=1024:20000", "nproc=32768:32768"]
-[engine]
-runtime = "runc"
-"""
+#: what the library imports; the hosts of molecule get it from the role toolkit
+PACKAGES = ("python3-psycopg2", "python3-cryptography")
 #: a container that outlives a killed test run ends by itself
 LIFETIME_SECONDS = 1800
 LABEL = "baileys-resilience-test"
@@ -98,35 +80,7 @@ def systemd_host(name: str) -> Iterator[Host]:
 
 def ensure_image() -> str:
     """Name of the image; built on the first call on a machine (about a minute, from the host's own apt sources)."""
-    suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    content = hashlib.sha256(" ".join((suite, *PACKAGES)).encode()).hexdigest()[:12]
-    image = f"localhost/baileys-resilience-systemd:{content}"
-    if podman("image", "exists", image, check=False).returncode == 0:
-        return image
-    root = CACHE / f"{suite}-{content}.tar"
-    if not root.exists():
-        _build(suite, root)
-    podman("import", str(root), image, seconds=120)
-    return image
-
-
-def _build(suite: str, root: Path) -> None:
-    root.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = root.with_suffix(f".{os.getpid()}.tar")
-    sources = [each for each in SOURCES if Path(each).is_file() and Path(each).read_text().strip()]
-    # systemd-sysctl would set the kernel of the machine, which a privileged container shares.
-    mask = 'systemctl --root="$1" mask systemd-sysctl.service systemd-modules-load.service systemd-udevd.service'
-    try:
-        _run(
-            [
-                "mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-                f"--customize-hook={mask}", suite, str(unfinished), *sources,
-            ],
-            seconds=480,
-        )  # fmt: skip
-        unfinished.rename(root)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    return _run([str(PROJECT / "scripts" / "host-image"), *PACKAGES], seconds=600).stdout.strip()
 
 
 def podman(*words: str, check: bool = True, seconds: float = 60, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -135,11 +89,7 @@ def podman(*words: str, check: bool = True, seconds: float = 60, stdin: str = ""
 
 def podman_environment() -> dict[str, str]:
     """For whoever starts podman: our containers.conf."""
-    configuration = CACHE / "containers.conf"
-    if not configuration.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        configuration.write_text(CONTAINERS_CONF)
-    return {**os.environ, "CONTAINERS_CONF": str(configuration)}
+    return {**os.environ, "CONTAINERS_CONF": str(PROJECT / "scripts" / "containers.conf")}
 
 
 def _run(

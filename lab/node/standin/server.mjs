@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: GPL-3.0-or-later
-// node server.mjs --ready-file F [--log F]: the loopback stand-in for the WhatsApp server.
+// node server.mjs --ready-file F [--log F] [--host ADDRESS]: the stand-in for the WhatsApp server, on loopback unless told.
 import { createWriteStream, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { parseArgs } from "node:util";
@@ -13,13 +13,19 @@ import { Hub } from "./hub.mjs";
 
 quietLibsignal();
 
-const { values } = parseArgs({ options: { "ready-file": { type: "string" }, log: { type: "string" } } });
+const { values } = parseArgs({
+  options: {
+    "ready-file": { type: "string" },
+    log: { type: "string" },
+    host: { type: "string", default: "127.0.0.1" },
+  },
+});
 
 /** @param {import("node:http").Server} server @returns {Promise<number>} */
 const listen = (server) =>
   new Promise((resolve, reject) => {
     server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => resolve(/** @type {import("node:net").AddressInfo} */ (server.address()).port));
+    server.listen(0, values.host, () => resolve(/** @type {import("node:net").AddressInfo} */ (server.address()).port));
   });
 
 /** A reader sees the whole file or none. @param {string} path @param {object} content */
@@ -36,8 +42,8 @@ sockets.on("connection", (socket) => hub.accept(socket));
 const control = makeControlServer(hub);
 const [webPort, controlPort] = [await listen(web), await listen(control)];
 const ready = {
-  ws_url: `ws://127.0.0.1:${webPort}/ws/chat`,
-  control_url: `http://127.0.0.1:${controlPort}`,
+  ws_url: `ws://${values.host}:${webPort}/ws/chat`,
+  control_url: `http://${values.host}:${controlPort}`,
   pid: process.pid,
 };
 if (values["ready-file"]) writeReady(values["ready-file"], ready);

@@ -158,7 +158,7 @@ def prepare(settings: FailoverSettings) -> Mapping[str, Any]:
     if before:
         return {"changed": False, **asdict(before)}
     worktree = default_worktree(settings)
-    _make_worktree(git, worktree, commit)
+    _make_worktree(git, worktree, commit, user)
     user = user or _owner_of(worktree)
     if settings.code.source == "archive":
         _overlay(worktree, settings, user)
@@ -178,17 +178,24 @@ def prepare(settings: FailoverSettings) -> Mapping[str, Any]:
     return {"changed": True, **asdict(prepared)}
 
 
-def _make_worktree(git: Git, worktree: Path, commit: str) -> None:
-    if worktree.exists() and not (worktree / ".git").exists():
+def _make_worktree(git: Git, worktree: Path, commit: str, user: Optional[User]) -> None:
+    """The owner's git fills the directory; we make and remove it, since in a folder like /opt the owner may not."""
+    if worktree.exists() and not (worktree / ".git").exists() and any(worktree.iterdir()):
         raise Misconfigured(
             "exists and is no git worktree",
             operation="prepare code",
             subject=str(worktree),
             hint="move it away, or set failover_code_worktree",
         )
+    try:
+        with guarded.parent_of(worktree) as (parent, name):
+            if worktree.exists():
+                guarded.remove(parent, name)
+            owner = (user.uid, user.gid) if user else None
+            os.close(guarded.make_directory(parent, name, mode=0o755, owner=owner))
+    except OSError as exc:
+        raise translate_os_error(exc, "prepare code", worktree) from exc
     git("worktree", "prune")
-    if worktree.exists():
-        git("worktree", "remove", "--force", str(worktree))
     git("worktree", "add", "--detach", "--force", str(worktree), commit)
 
 
