@@ -21,7 +21,7 @@ from baileys_resilience.errors import NoSpace, StepFailed
 from baileys_resilience.failover import catch_up
 from baileys_resilience.sessions.company_writer import CompanyWriter
 from lab import nodejs
-from tests.support.data_host import SmallHost
+from tests.support.data_host import DataHost
 from tests.support.databases import Database
 from tests.support.synthetic import SMALL_MIX, make_companies, make_company, stored
 
@@ -32,9 +32,9 @@ KEYS = sum(SMALL_MIX.values())
 
 
 @pytest.fixture
-def host(database: Database, tmp_path: Path) -> Iterator[SmallHost]:
+def host(database: Database, tmp_path: Path) -> Iterator[DataHost]:
     database.fill(*COMPANIES, form="base64")
-    host = SmallHost(tmp_path / "host", database, [FIRST, SECOND])
+    host = DataHost(tmp_path / "host", database, [FIRST, SECOND])
     yield host
     host.close()
 
@@ -71,7 +71,7 @@ def full_house(database: Database) -> Iterator[tuple[str, Connection]]:
 
 
 def test_a_primary_that_only_we_could_not_reach_is_read_once_the_stop_has_freed_its_slots(
-    host: SmallHost, database: Database, tmp_path: Path
+    host: DataHost, database: Database, tmp_path: Path
 ) -> None:
     """All connection slots are used: the mirror is chosen, and the application writes on until its stop."""
     with full_house(database) as (role, pool):
@@ -89,7 +89,7 @@ def test_a_primary_that_only_we_could_not_reach_is_read_once_the_stop_has_freed_
 
 
 def test_a_primary_that_stays_out_of_reach_costs_little_and_the_staged_copy_is_used(
-    host: SmallHost, database: Database, tmp_path: Path
+    host: DataHost, database: Database, tmp_path: Path
 ) -> None:
     mirror = str(tmp_path / "mirror")
     host.mirror_now(mirror_dir=mirror)
@@ -103,7 +103,7 @@ def test_a_primary_that_stays_out_of_reach_costs_little_and_the_staged_copy_is_u
     assert report["outcome"] == "done"
 
 
-def test_a_frozen_primary_is_given_one_second_of_the_downtime(host: SmallHost, tmp_path: Path) -> None:
+def test_a_frozen_primary_is_given_one_second_of_the_downtime(host: DataHost, tmp_path: Path) -> None:
     mirror, lab = str(tmp_path / "mirror"), host.database.lab
     host.mirror_now(mirror_dir=mirror)
     pid = lab.need_postgres().pid
@@ -118,7 +118,7 @@ def test_a_frozen_primary_is_given_one_second_of_the_downtime(host: SmallHost, t
     assert host.completed(run)["outcome"] == "done"
 
 
-def test_what_a_pinned_mirror_lacks_is_brought_up_to_date_after_the_stop(host: SmallHost, tmp_path: Path) -> None:
+def test_what_a_pinned_mirror_lacks_is_brought_up_to_date_after_the_stop(host: DataHost, tmp_path: Path) -> None:
     options: dict[str, Any] = {"mirror_dir": str(tmp_path / "mirror"), "policy": {"source": "mirror"}}
     host.mirror_now(mirror_dir=options["mirror_dir"])
     run = host.begun("stage", **options)
@@ -163,7 +163,7 @@ def _no_creds(database: Database) -> None:
     ],
 )
 def test_a_proven_copy_is_not_replaced_by_a_worse_one_and_the_report_says_so(
-    host: SmallHost, ruin: Callable[[Database], None], why: str
+    host: DataHost, ruin: Callable[[Database], None], why: str
 ) -> None:
     run = host.begun("stage")
     ruin(host.database)
@@ -179,7 +179,7 @@ def test_a_proven_copy_is_not_replaced_by_a_worse_one_and_the_report_says_so(
 
 
 def test_a_copy_that_cannot_be_made_for_a_reason_of_this_host_is_that_companys_problem(
-    host: SmallHost, monkeypatch: pytest.MonkeyPatch
+    host: DataHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = host.begun("stage")
     for company in (FIRST, SECOND):
@@ -200,7 +200,7 @@ def test_a_copy_that_cannot_be_made_for_a_reason_of_this_host_is_that_companys_p
 
 
 def test_a_primary_that_dies_after_the_staging_leaves_what_is_staged_without_a_word_against_it(
-    host: SmallHost, monkeypatch: pytest.MonkeyPatch
+    host: DataHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = host.begun("stage")
     host.params = replace(host.params, port=1)
@@ -212,7 +212,7 @@ def test_a_primary_that_dies_after_the_staging_leaves_what_is_staged_without_a_w
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_baileys_word_against_one_fresh_copy_drops_that_copy_only(
-    host: SmallHost, monkeypatch: pytest.MonkeyPatch, whole: bool
+    host: DataHost, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     """With `whole` False the proof itself cannot be had; the copies that were proven before the stop can."""
     run = host.begun("stage")
@@ -242,7 +242,7 @@ def test_the_real_baileys_refuses_one_companys_fresh_copy_and_the_other_goes_on(
     database.fill(*COMPANIES, form="base64")
     script = ROOT / "roles" / "toolkit" / "files" / "load_check.mjs"
     check = {"node": node, "script": str(script), "module_dir": str(ROOT / "lab" / "node")}
-    host = SmallHost(tmp_path / "host", database, [FIRST, SECOND], load_check=check)
+    host = DataHost(tmp_path / "host", database, [FIRST, SECOND], load_check=check)
     try:
         run = host.begun("stage")
         database.run("UPDATE whatsapp_auth SET creds = creds - 'me' WHERE company_id = %s", FIRST)
@@ -256,7 +256,7 @@ def test_the_real_baileys_refuses_one_companys_fresh_copy_and_the_other_goes_on(
 
 
 def test_a_run_that_is_cut_off_between_two_companies_is_completed(
-    host: SmallHost, monkeypatch: pytest.MonkeyPatch
+    host: DataHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for company in (FIRST, SECOND):
         host.place(company).mkdir(parents=True)
@@ -285,7 +285,7 @@ def test_a_run_that_is_cut_off_between_two_companies_is_completed(
     assert [path.read_text() for path in kept] == ['{"old": 1}'] * 2
 
 
-def test_an_undo_after_the_catch_up_leaves_no_directory_behind(host: SmallHost) -> None:
+def test_an_undo_after_the_catch_up_leaves_no_directory_behind(host: DataHost) -> None:
     run = host.begun("stop")
     new_chats(host.database, FIRST)
     run.step("export")
@@ -295,7 +295,7 @@ def test_an_undo_after_the_catch_up_leaves_no_directory_behind(host: SmallHost) 
     assert host.store == "postgres"
 
 
-def test_a_failover_without_any_whole_copy_says_what_stands_against_it(host: SmallHost, database: Database) -> None:
+def test_a_failover_without_any_whole_copy_says_what_stands_against_it(host: DataHost, database: Database) -> None:
     database.run("ALTER TABLE whatsapp_auth DROP CONSTRAINT whatsapp_auth_pkey")
     database.run("INSERT INTO whatsapp_auth SELECT * FROM whatsapp_auth")
     with pytest.raises(StepFailed) as caught:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from baileys_resilience.errors import StepFailed
-from tests.support.data_host import SmallHost
+from tests.support.data_host import DataHost
 from tests.support.databases import Database
 from tests.support.synthetic import SMALL_MIX, make_company
 
@@ -18,9 +18,9 @@ COMPANY = make_company("962301", 0, SMALL_MIX)
 
 
 @pytest.fixture
-def host(database: Database, tmp_path: Path) -> Iterator[SmallHost]:
+def host(database: Database, tmp_path: Path) -> Iterator[DataHost]:
     database.fill(COMPANY, form="base64")
-    host = SmallHost(tmp_path / "host", database, [COMPANY.id], other_hosts={"app2": ["777"]})
+    host = DataHost(tmp_path / "host", database, [COMPANY.id], other_hosts={"app2": ["777"]})
     yield host
     host.close()
 
@@ -33,12 +33,12 @@ def a_session_in(directory: Path, text: str = '{"old": 1}') -> None:
     (directory / "creds.json").write_text(text)
 
 
-def opened_by_the_code(host: SmallHost) -> list[str]:
+def opened_by_the_code(host: DataHost) -> list[str]:
     return sorted(each.name for each in host.home.iterdir() if not each.name.startswith("."))
 
 
 def test_old_directories_of_other_hosts_companies_and_of_forgotten_ones_are_put_aside_and_back(
-    host: SmallHost,
+    host: DataHost,
 ) -> None:
     """Two writers on one session destroy it."""
     for company in ("777", "forgotten"):
@@ -50,7 +50,7 @@ def test_old_directories_of_other_hosts_companies_and_of_forgotten_ones_are_put_
     assert (host.place("777") / "creds.json").read_text() == '{"old": 1}'
 
 
-def test_what_is_put_aside_is_kept_with_the_replaced_directories(host: SmallHost) -> None:
+def test_what_is_put_aside_is_kept_with_the_replaced_directories(host: DataHost) -> None:
     a_session_in(host.place("777"))
     host.operation().run()
     assert opened_by_the_code(host) == ["company_962301"]
@@ -58,7 +58,7 @@ def test_what_is_put_aside_is_kept_with_the_replaced_directories(host: SmallHost
     assert [path.read_text() for path in kept] == ['{"old": 1}']
 
 
-def test_a_company_that_lives_on_files_here_stays_where_it_is(host: SmallHost) -> None:
+def test_a_company_that_lives_on_files_here_stays_where_it_is(host: DataHost) -> None:
     a_session_in(host.place("777"))
     host.settings()
     run = host.operation()
@@ -67,7 +67,7 @@ def test_a_company_that_lives_on_files_here_stays_where_it_is(host: SmallHost) -
     assert opened_by_the_code(host) == ["company_777", "company_962301"]
 
 
-def test_directories_that_hold_no_session_are_not_ours_to_move(host: SmallHost) -> None:
+def test_directories_that_hold_no_session_are_not_ours_to_move(host: DataHost) -> None:
     """With a template that is nothing but the id, any directory looks like a company."""
     (host.home / "media").mkdir(parents=True)
     a_session_in(host.home / "777")
@@ -78,7 +78,7 @@ def test_directories_that_hold_no_session_are_not_ours_to_move(host: SmallHost) 
 # A failback after one that was taken back
 
 
-def test_rows_that_an_undone_failback_wrote_are_not_taken_for_somebody_elses(host: SmallHost) -> None:
+def test_rows_that_an_undone_failback_wrote_are_not_taken_for_somebody_elses(host: DataHost) -> None:
     host.operation().run()
     host.writes_on_files(COMPANY.id, "v2")
     host.begun("verify", "failback").undo("a test")
@@ -94,7 +94,7 @@ def test_rows_that_an_undone_failback_wrote_are_not_taken_for_somebody_elses(hos
     assert sessions == [("v4",), ("v3",)]
 
 
-def test_what_somebody_writes_after_an_undone_failback_is_refused_all_the_same(host: SmallHost) -> None:
+def test_what_somebody_writes_after_an_undone_failback_is_refused_all_the_same(host: DataHost) -> None:
     host.operation().run()
     host.writes_on_files(COMPANY.id, "v2")
     host.begun("verify", "failback").undo("a test")
@@ -109,7 +109,7 @@ def test_what_somebody_writes_after_an_undone_failback_is_refused_all_the_same(h
     assert host.store == "files"
 
 
-def test_what_was_imported_is_forgotten_once_the_failback_is_over(host: SmallHost) -> None:
+def test_what_was_imported_is_forgotten_once_the_failback_is_over(host: DataHost) -> None:
     host.operation().run()
     host.writes_on_files(COMPANY.id, "v2")
     host.operation("failback").run()

@@ -20,11 +20,11 @@ from baileys_resilience.sessions.directory_source import DirectorySource
 from baileys_resilience.sessions.model import TableMapping
 from baileys_resilience.sessions.postgres_store import open_snapshot
 from baileys_resilience.sessions.verify import inspect_company
-from tests.support import argv_app
+from tests.support import small_app
 from tests.support.databases import Database
 
 
-class SmallHost:
+class DataHost:
     """Everything below ``root``; the application runs from the start, on PostgreSQL."""
 
     def __init__(self, root: Path, database: Database, companies: list[str], **overrides: Any) -> None:
@@ -37,7 +37,7 @@ class SmallHost:
         self.tell("start", USE_DATABASE_AUTH_STATE="true")
 
     def argv(self, word: str) -> list[str]:
-        return [sys.executable, argv_app.__file__, str(self.root), word]
+        return [sys.executable, small_app.__file__, str(self.root), word]
 
     def tell(self, word: str, **env: str) -> int:
         return subprocess.run(self.argv(word), env={**os.environ, **env}, check=False, timeout=20).returncode
@@ -83,7 +83,7 @@ class SmallHost:
     @property
     def store(self) -> str:
         """Where the application runs, as it says itself; empty when it is down."""
-        return (self.root / "store").read_text() if argv_app.pid_of(self.root) else ""
+        return (self.root / "store").read_text() if small_app.pid_of(self.root) else ""
 
     @property
     def home(self) -> Path:
