@@ -35,7 +35,7 @@ def baileys_difference(context: FailoverContext) -> str:
         return ""  # the preflight refuses it, with its reason
     here = baileys_version(context.code.origin())
     there = baileys_version(Path(prepared.worktree)) if prepared else ""
-    if not here or not there or here.split(".")[0] == there.split(".")[0]:
+    if not here or not there or here.split(".", maxsplit=1)[0] == there.split(".", maxsplit=1)[0]:
         return ""
     return (
         f"the code on PostgreSQL holds Baileys {here}, the prepared one {there}: Baileys 7 keeps the sessions of"

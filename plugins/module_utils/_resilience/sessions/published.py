@@ -145,7 +145,10 @@ def reconcile(
     Raises a DatabaseError when PostgreSQL does not answer, Misconfigured without the schema.
     """
     done = Reconciled()
-    with session(params, operation="publish store of record", deadline_seconds=deadline_seconds) as (connection, _):
+    with session(params, operation="publish store of record", deadline_seconds=deadline_seconds) as (
+        connection,
+        _deadline,
+    ):
         with connection.cursor() as cursor:
             theirs = read_published(cursor, companies)
             for company in companies:
@@ -224,7 +227,7 @@ def contradictions(
     :func:`reconcile` does.
     """
     operation = "read published store of record"
-    with session(params, operation=operation, deadline_seconds=deadline_seconds) as (connection, _):
+    with session(params, operation=operation, deadline_seconds=deadline_seconds) as (connection, _deadline):
         theirs = read_published(connection.cursor(), companies)
     mine = {company: record.get(company) for company in theirs}
     return [
