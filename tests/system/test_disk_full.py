@@ -137,17 +137,16 @@ def test_a_failover_without_room_is_refused_before_anything_is_stopped_and_goes_
     disk: Disk, filled: Cluster, tmp_path: Path
 ) -> None:
     operation = Operation(settings_of(filled, disk, tmp_path), FAILOVER)
-    run = operation.begin().run
-    operation.step("preflight", run)
     with pytest.raises(NoSpace) as caught:
-        operation.step("choose_source", run)
+        operation.begin()
     assert "MiB" in caught.value.cause
     assert caught.value.hint == "free space there; nothing was touched"
     assert disk.files() == []
     assert not (tmp_path / "stopped").exists()
 
     disk.resize(200)
-    for step in ("choose_source", "stage"):
+    run = operation.begin().run
+    for step in ("preflight", "choose_source", "stage"):
         operation.step(step, run)
     assert [name for name in disk.files() if LARGE.id in name]
     operation.undo("the test is over", run)
@@ -159,8 +158,8 @@ def test_a_failover_whose_disk_fills_up_while_it_stages_leaves_the_application_r
     disk: Disk, filled: Cluster, tmp_path: Path
 ) -> None:
     operation = Operation(settings_of(filled, disk, tmp_path), FAILOVER)
-    run = operation.begin().run
     disk.resize(200)
+    run = operation.begin().run
     for step in ("preflight", "choose_source"):
         operation.step(step, run)
     disk.fill()
