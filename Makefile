@@ -53,7 +53,7 @@ test-python: setup
 test-node: node
 	@if compgen -G 'lab/node/test/*.test.mjs' >/dev/null; then cd lab/node && ../../scripts/npm test --silent; fi
 
-test-faults: setup ## both operations killed behind every line of their journals, each resumed and undone (a quarter of an hour)
+test-faults: setup ## both operations killed behind every line of their journals, each resumed and undone (7 minutes)
 	@FAULTS=all pytest tests/faults/test_killed_runs.py $(PYTEST_ARGS)
 
 test-system: setup ## what needs root: Debian's PostgreSQL for TLS, systemd hosts under podman
