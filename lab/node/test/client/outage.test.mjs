@@ -100,7 +100,7 @@ function suite(fence) {
       assert.deepEqual(await stored("carol.0"), client.record(1));
       await auth.keys.set(alice(4));
       assert.deepEqual(await stored("alice.0"), client.record(4));
-      assert.deepEqual(readdirSync(auth.dir), [`${COMPANY}.owner`]);
+      assert.deepEqual(client.filesIn(auth.dir), [`${COMPANY}.owner`]);
     });
   }
 
@@ -231,7 +231,7 @@ function suite(fence) {
     const auth = await open({ onOutage: "memory" });
     database.proxy.refuse();
     await auth.keys.set(alice(2));
-    assert.deepEqual(readdirSync(auth.dir), [`${COMPANY}.owner`]);
+    assert.deepEqual(client.filesIn(auth.dir), [`${COMPANY}.owner`]);
     database.proxy.heal();
     await untilState(auth, "online");
     assert.deepEqual(await stored("alice.0"), client.record(2));
@@ -266,7 +266,7 @@ function suite(fence) {
     await untilState(auth, "stopped");
     database.proxy.heal();
     const { dir } = auth;
-    await open({ dir });
+    await open({ dir, admin: false });
     assert.deepEqual(await stored("alice.0"), client.record(2));
   });
 

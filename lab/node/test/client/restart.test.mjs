@@ -35,7 +35,7 @@ afterEach(async () => {
 after(() => database.stop());
 
 const settings = () => ({
-  connection: database.connection, dir, connectTimeoutMs: 400, queryTimeoutMs: 600, recoveryIntervalMs: 100,
+  connection: database.connection, dir, admin: false, connectTimeoutMs: 400, queryTimeoutMs: 600, recoveryIntervalMs: 100,
 }); // prettier-ignore
 
 async function startChild() {
@@ -59,6 +59,7 @@ async function killInOutage() {
   await child.ask({ do: "set", data: { session: { "alice.0": client.record(2) } } });
   await child.ask({ do: "creds", change: { nextPreKeyId: 77 } });
   await child.ask({ do: "set", data: { session: { "alice.0": client.record(3) }, "pre-key": { 5: null } } });
+  await client.until("the cache is written", () => existsSync(fileOf("cache")));
   await child.kill();
 }
 
@@ -75,7 +76,7 @@ test("what a killed process wrote in the outage is in the database after the nex
   assert.equal(await client.rowOf(database.admin, "pre-key", "5"), null);
   assert.equal((await creds()).nextPreKeyId, 77);
   assert.equal(auth.state.creds.nextPreKeyId, 77);
-  assert.deepEqual(readdirSync(dir).sort(), [`${COMPANY}.owner`]);
+  assert.deepEqual(client.filesIn(dir), [`${COMPANY}.owner`]);
 });
 
 test("a start during the outage goes on where the killed process was, and the database gets everything", async () => {
@@ -108,7 +109,7 @@ test("while the database serves there is no cache that could be taken for the se
   const child = await startChild();
   await child.ask({ do: "set", data: { session: { "alice.0": client.record(2) } } });
   await child.kill();
-  assert.deepEqual(readdirSync(dir), [`${COMPANY}.owner`]);
+  assert.deepEqual(client.filesIn(dir), [`${COMPANY}.owner`]);
   database.proxy.refuse();
   await assert.rejects(startHere(), { name: "Unavailable" });
 });

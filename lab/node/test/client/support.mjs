@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What the client's tests share: a database that can be broken in each way, a table with one company, and the client.
 import { spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -163,6 +163,9 @@ export function recorder() {
     void lines[level].push(`${text ?? fields} ${JSON.stringify(fields)}`);
   return { lines, debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
 }
+
+/** Beside the socket. @param {string} dir */
+export const filesIn = (dir) => readdirSync(dir).filter((name) => name !== "admin.sock").sort();
 
 /** Sentry, as the application would hand it over. */
 export function fakeSentry() {

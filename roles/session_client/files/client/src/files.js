@@ -15,8 +15,10 @@ export class SessionFiles {
   constructor(dir, identity) {
     this.dir = dir;
     this.identity = identity;
-    /** @type {Promise<void> | null} */
-    this.prepared = null;
+  }
+
+  prepare() {
+    return makePrivateDirectory(this.dir);
   }
 
   /** @param {string} company @param {string} kind */
@@ -30,8 +32,7 @@ export class SessionFiles {
 
   /** One process on this host, also while the database cannot tell. @param {string} company */
   async claim(company) {
-    const path = this.path(company, "owner"); // first: a bad id is said before anything is made
-    await (this.prepared ??= makePrivateDirectory(this.dir));
+    const path = this.path(company, "owner");
     const mine = `${path}.${randomBytes(4).toString("hex")}`;
     await writeFile(mine, this.identity, { mode: 0o600, flag: "wx" });
     try {

@@ -50,7 +50,15 @@ async function fromDatabase(service, company) {
     journal = null;
   }
   const loaded = await snapshot(service, company, token, owner);
-  if (journal) return replayLeft(service, company, loaded, journal);
+  if (journal) {
+    try {
+      return await replayLeft(service, company, loaded, journal);
+    } catch (error) {
+      if (!(error instanceof Fenced)) throw error;
+      await refuse(service, company, error.message);
+      return fromDatabase(service, company);
+    }
+  }
   await service.files.removeCopies(company);
   return new Session(company, service, loaded);
 }

@@ -34,6 +34,7 @@ export class Metrics {
     this.cacheAge = gauge("cache_age_seconds", "Time since the last good contact while the cache is in use, else 0");
     this.hits = counter("cache_hits_total", "Keys that were asked for and answered from memory");
     this.misses = counter("cache_misses_total", "Keys that were asked for and do not exist");
+    this.evictions = counter("cache_evictions_total", "Idle sessions closed to keep to the limits", []);
     this.journalLines = gauge("journal_lines", "Writes in the journal");
     this.journalBytes = gauge("journal_bytes", "Size of the journal");
     this.journalFailures = counter("journal_failures_total", "Writes that the journal could not take");

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What the sessions of one process share: the pool, the connection that holds the locks, metrics, and the list of them.
+import { listen } from "./admin.js";
 import { Database } from "./database.js";
 import { findBaileys } from "./baileys.js";
 import { SessionClientError } from "./errors.js";
 import { SessionFiles } from "./files.js";
 import { newIdentity } from "./identity.js";
+import { Limits } from "./limits.js";
 import { openSession } from "./loading.js";
 import { Metrics } from "./metrics.js";
 import { settingsOf } from "./settings.js";
@@ -27,11 +29,24 @@ export class Service {
     this.files = new SessionFiles(this.settings.dir, this.identity);
     /** @type {Map<string, import("./session.js").Session>} */
     this.sessions = new Map();
+    this.limits = new Limits(this);
+    /** @type {(() => Promise<void>) | null} */
+    this.stopListening = null;
+    /** @type {Promise<void> | undefined} */
+    this.closing = undefined;
   }
 
   /** @param {import("./settings.js").Options} options */
   static async create(options) {
-    return new Service(options, await findBaileys(options.baileys));
+    const service = new Service(options, await findBaileys(options.baileys));
+    try {
+      await service.files.prepare();
+      if (service.settings.admin) service.stopListening = await listen(service);
+    } catch (error) {
+      await service.close();
+      throw error;
+    }
+    return service;
   }
 
   /** @param {string} company */
@@ -46,6 +61,8 @@ export class Service {
     try {
       const session = await openSession(this, company);
       this.sessions.set(company, session);
+      this.limits.used(session);
+      await this.limits.enforce();
       return session;
     } catch (error) {
       await this.lock.release(company);
@@ -54,12 +71,10 @@ export class Service {
     }
   }
 
-  /** @param {import("./session.js").Session} _session */
-  used(_session) {}
-
   /** @param {import("./session.js").Session} session */
   async forget(session) {
     if (this.sessions.get(session.company) === session) this.sessions.delete(session.company);
+    this.limits.forget(session.company);
     this.metrics.forget(session.company);
     await this.files.release(session.company);
   }
@@ -82,8 +97,13 @@ export class Service {
   }
 
   /** Every session to its orderly end. */
-  async close() {
+  close() {
+    return (this.closing ??= this.#close());
+  }
+
+  async #close() {
     for (const session of [...this.sessions.values()]) await session.close();
+    await this.stopListening?.();
     await this.lock.close();
     await this.database.close();
   }

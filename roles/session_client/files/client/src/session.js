@@ -41,7 +41,7 @@ export class Session {
     this.outage = null;
     /** @type {Error | null} */
     this.stoppedBy = null;
-    /** @type {{end: (error?: Error) => unknown} | null} */
+    /** @type {{end: (error?: Error) => unknown, ws?: {isClosed?: boolean}} | null} */
     this.socket = null;
     /** Everything that writes waits for what was asked before it. @type {Promise<unknown>} */
     this.tail = Promise.resolve();
@@ -65,7 +65,7 @@ export class Session {
   /** @param {string} type @param {string[]} ids @returns {Record<string, any>} */
   get(type, ids) {
     this.refuseStopped();
-    this.service.used(this);
+    this.service.limits.used(this);
     /** @type {Record<string, any>} */
     const found = {};
     let hits = 0;
@@ -172,6 +172,19 @@ export class Session {
     await this.service.lock.release(this.company);
     await this.service.forget(this);
     this.socket?.end(reason);
+  }
+
+  /** Its socket is closed. One that was never attached may be open: nobody knows. */
+  isIdle() {
+    return this.socket?.ws?.isClosed === true;
+  }
+
+  /** What was asked is written; from now on nothing more is taken, and the socket is ended. */
+  async drain() {
+    await this.tail;
+    const socket = this.socket;
+    await this.close();
+    await socket?.end(undefined);
   }
 
   isStopped() {

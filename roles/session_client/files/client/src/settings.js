@@ -26,6 +26,13 @@ const ON_EXPIRY = ["continue", "stop"];
  * @property {number} [queryTimeoutMs]
  * @property {number} [recoveryIntervalMs] how often the database is asked again while it is away
  * @property {number} [journalMaxBytes]
+ * @property {number} [maxCompanies] sessions in memory at most, connected ones not counted out; 50
+ * @property {number} [maxMemoryBytes] about what their keys may take; 256 MiB
+ * @property {boolean} [admin] false: no socket
+ * @property {string} [adminSocket] WA_SESSION_SOCKET; `admin.sock` in dir otherwise
+ * @property {number} [adminPort] a loopback port in place of the socket (WA_SESSION_ADMIN_PORT), with a token
+ * @property {string} [adminToken] WA_SESSION_ADMIN_TOKEN
+ * @property {string} [exportDir] where an export goes (WA_SESSION_EXPORT_DIR); without it there is none
  * @property {any} [logger] pino or anything with debug, info, warn and error
  * @property {any} [sentry] the application's own `@sentry/node`
  * @property {any} [baileys] the module, where it is neither `baileys` nor `@whiskeysockets/baileys`
@@ -33,11 +40,12 @@ const ON_EXPIRY = ["continue", "stop"];
 
 /** @param {Options} options @param {NodeJS.ProcessEnv} env */
 export function settingsOf(options = {}, env = process.env) {
+  const dir = options.dir ?? env.WA_SESSION_DIR ?? join(process.cwd(), ".wa-session");
   const settings = {
     connection: options.connection ?? connectionOf(env),
-    directConnection: options.directConnection,
+    directConnection: options.directConnection ?? directOf(env),
     tables: tablesOf(options.tables),
-    dir: options.dir ?? env.WA_SESSION_DIR ?? join(process.cwd(), ".wa-session"),
+    dir,
     onOutage: options.onOutage ?? env.WA_SESSION_ON_OUTAGE ?? "journal",
     onExpiry: options.onExpiry ?? env.WA_SESSION_ON_EXPIRY ?? "continue",
     cacheTtlMs: number("cacheTtlMs", options.cacheTtlMs ?? env.WA_SESSION_CACHE_TTL_MS, 300_000),
@@ -48,6 +56,13 @@ export function settingsOf(options = {}, env = process.env) {
     queryTimeoutMs: number("queryTimeoutMs", options.queryTimeoutMs, 5000),
     recoveryIntervalMs: number("recoveryIntervalMs", options.recoveryIntervalMs, 1000),
     journalMaxBytes: number("journalMaxBytes", options.journalMaxBytes ?? env.WA_SESSION_JOURNAL_MAX_BYTES, 64 * 1024 * 1024),
+    maxCompanies: number("maxCompanies", options.maxCompanies ?? env.WA_SESSION_MAX_COMPANIES, 50),
+    maxMemoryBytes: number("maxMemoryBytes", options.maxMemoryBytes ?? env.WA_SESSION_MAX_MEMORY_BYTES, 256 * 1024 * 1024),
+    admin: options.admin !== false,
+    adminSocket: options.adminSocket ?? env.WA_SESSION_SOCKET ?? join(dir, "admin.sock"),
+    adminPort: options.adminPort || env.WA_SESSION_ADMIN_PORT ? number("adminPort", options.adminPort ?? env.WA_SESSION_ADMIN_PORT, 0) : 0,
+    adminToken: options.adminToken ?? env.WA_SESSION_ADMIN_TOKEN ?? "",
+    exportDir: options.exportDir ?? env.WA_SESSION_EXPORT_DIR ?? "",
     logger: options.logger ?? quiet,
     sentry: options.sentry,
   };
@@ -88,6 +103,15 @@ export function connectionOf(env) {
     user: env.POSTGRES_USER,
     password: env.POSTGRES_PASSWORD ?? "",
     ssl: tlsOf(env),
+  };
+}
+
+/** @param {NodeJS.ProcessEnv} env */
+function directOf(env) {
+  if (!env.WA_SESSION_DIRECT_HOST && !env.WA_SESSION_DIRECT_PORT) return undefined;
+  return {
+    ...(env.WA_SESSION_DIRECT_HOST ? { host: env.WA_SESSION_DIRECT_HOST } : {}),
+    ...(env.WA_SESSION_DIRECT_PORT ? { port: number("WA_SESSION_DIRECT_PORT", env.WA_SESSION_DIRECT_PORT, 5432) } : {}),
   };
 }
 
