@@ -221,7 +221,7 @@ function suite(fence) {
     const { mkdirSync } = await import("node:fs");
     mkdirSync(auth.dir, { mode: 0o700 });
     await auth.keys.set({ session: { "bob.0": client.record(1) } });
-    assert.equal(auth.status().outage.journal_error, null);
+    assert.equal(auth.status().outage?.journal_error, null);
     const { readJournal } = await import("../../../../roles/session_client/files/client/src/journal.js");
     const content = await readJournal(join(auth.dir, `${COMPANY}.journal`), COMPANY);
     assert.deepEqual([...content?.changes.values() ?? []].map(({ id }) => id).sort(), ["alice.0", "bob.0"]);

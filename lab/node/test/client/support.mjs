@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What the client's tests share: a database that can be broken in each way, a table with one company, and the client.
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
@@ -89,7 +90,7 @@ export async function startDatabase({ fence = true } = {}) {
         since timestamptz NOT NULL)`);
   }
   // The application is no superuser: those get in where nobody else does.
-  await admin.query("CREATE ROLE app LOGIN; GRANT ALL ON SCHEMA public TO app; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO app");
+  await admin.query("CREATE ROLE app LOGIN; GRANT ALL ON SCHEMA public TO app; GRANT ALL ON ALL TABLES IN SCHEMA public TO app; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO app");
   if (fence) await admin.query("GRANT USAGE ON SCHEMA baileys_resilience TO app; GRANT ALL ON ALL TABLES IN SCHEMA baileys_resilience TO app");
   const direct = { ...connectionOf(postgres.env), user: "app" };
   const tree = () => [postgres.pid, ...childrenOf(postgres.pid)];
@@ -217,4 +218,13 @@ export async function startProcess(settings, company = COMPANY) {
     await end("SIGKILL");
     throw error;
   }
+}
+
+/** The promise fails with that error, and the message says so. @param {Promise<unknown>} promise @param {string} name
+ * @param {RegExp} message @returns {Promise<any>} the error */
+export async function refuses(promise, name, message) {
+  const outcome = await promise.then(() => null, (error) => error);
+  assert.ok(outcome, `${name} expected, and nothing was refused`);
+  assert.deepEqual([outcome.name, message.test(outcome.message)], [name, true], outcome.message);
+  return outcome;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Journals, caches and the marks of who uses them, in one directory of the application's user.
-import { link, readFile, rename, unlink, writeFile } from "node:fs/promises";
+import { link, readFile, readdir, rename, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { randomBytes } from "node:crypto";
 
@@ -94,6 +94,12 @@ export class SessionFiles {
   /** @param {string} company @param {number} ttlMs */
   readCache(company, ttlMs) {
     return readCache(this.path(company, "cache"), company, { now: Date.now(), ttlMs });
+  }
+
+  /** Companies of which there is a cache. */
+  async cached() {
+    const names = await readdir(this.dir);
+    return names.filter((name) => name.endsWith(".cache")).map((name) => decodeURIComponent(name.slice(0, -".cache".length)));
   }
 
   /** The database holds it all. @param {string} company @param {import("./journal.js").Journal | null} [journal] */

@@ -3,7 +3,7 @@
 import { listen } from "./admin.js";
 import { Database } from "./database.js";
 import { findBaileys } from "./baileys.js";
-import { SessionClientError } from "./errors.js";
+import { SessionClientError, Unavailable } from "./errors.js";
 import { SessionFiles } from "./files.js";
 import { newIdentity } from "./identity.js";
 import { Limits } from "./limits.js";
@@ -69,6 +69,25 @@ export class Service {
       await this.files.release(company);
       throw error;
     }
+  }
+
+  /** Companies that have creds; while the database is away, those that could start from a cache. */
+  async companies() {
+    try {
+      const sql = await this.database.statements();
+      const { rows } = await this.database.query("list", sql.listCompanies);
+      return rows.map((row) => String(row.company));
+    } catch (error) {
+      const cached = error instanceof Unavailable ? await this.files.cached() : [];
+      if (!cached.length) throw error;
+      return cached;
+    }
+  }
+
+  /** Ids of the keys in memory by type. @param {string} company @returns {Map<string, string[]>} */
+  keyNames(company) {
+    const types = this.sessions.get(company)?.memory.types ?? new Map();
+    return new Map([...types].map(([type, keys]) => [type, [...keys.keys()]]));
   }
 
   /** @param {import("./session.js").Session} session */
