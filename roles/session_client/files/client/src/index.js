@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Auth state for Baileys in PostgreSQL that rides out minutes without its database.
+import { Misconfigured } from "./errors.js";
+import { useFiles } from "./resilient.js";
 import { Service } from "./service.js";
 
 export * from "./errors.js";
@@ -52,4 +54,19 @@ export async function closeAll() {
   const service = await shared;
   shared = null;
   await service?.close();
+}
+
+/**
+ * PostgreSQL or files, as the environment says (`USE_DATABASE_AUTH_STATE`), so that one deployed code serves both.
+ * @param {string} companyId
+ * @param {import("./settings.js").Options & {service?: Service, sessionsDir?: string}} [options]
+ * @param {NodeJS.ProcessEnv} [env]
+ */
+export async function useResilientAuthState(companyId, options = {}, env = process.env) {
+  const flag = env.USE_DATABASE_AUTH_STATE;
+  if (flag === "true") return usePostgresAuthState(companyId, options);
+  if (flag === "false") return useFiles(String(companyId), options, env);
+  throw new Misconfigured(`USE_DATABASE_AUTH_STATE is ${flag ?? "not set"}`, {
+    hint: "true for PostgreSQL, false for files: where the session lives must not be guessed",
+  });
 }
