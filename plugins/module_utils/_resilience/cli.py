@@ -22,6 +22,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from . import __version__
 from .errors import ResilienceError, UsageError
 from .failover.configuration import load_settings
+from .failover.contacts import need_contacts
 from .failover.copies import expire_copies, list_copies
 from .failover.daily_check import check_readiness, tell
 from .failover.mirror import commands as mirror
@@ -199,6 +200,12 @@ def _copies(options: argparse.Namespace, settings: FailoverSettings, progress: P
     return Answer({"copies": [vars(each) for each in found], "removed": [str(p) for p in removed]}, lines)
 
 
+def _contacts(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    contacts = need_contacts(settings.contacts, settings.host)
+    lines = [line for each in contacts for line in each.lines()]
+    return Answer({"contacts": [vars(each) for each in contacts]}, lines)
+
+
 def _init_db(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
     from .postgres import session
 
@@ -235,6 +242,7 @@ _HANDLERS: Dict[str, Handler] = {
     "prepare": _prepare,
     "store": _store,
     "copies": _copies,
+    "contacts": _contacts,
     "init-db": _init_db,
     "mirror": _mirror,
 }
@@ -263,6 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("--company", action="append", help="with set: one company (repeatable; all by default)")
     copies = commands.add_parser("copies", help="every copy of session data on this host")
     copies.add_argument("--prune", action="store_true", help="remove those that have expired")
+    commands.add_parser("contacts", help="whom to call, as the inventory says (exit code 3: it names nobody)")
     init = commands.add_parser("init-db", help="make the schema baileys_resilience in the database")
     init.add_argument("--change-log", action="store_true", help="also log changes, so that the mirror reads only these")
     follow = commands.add_parser("mirror", help="the live mirror")
