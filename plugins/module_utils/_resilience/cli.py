@@ -32,6 +32,7 @@ from .failover.settings import FailoverSettings
 from .progress import JsonLines, Progress, Terminal
 from .sessions.published import create_schema, reconcile
 from .sessions.record import StoreRecord
+from .sessions.session_tables import create_session_tables
 
 DEFAULT_CONFIG = "/etc/baileys-resilience/failover.json"
 INTERRUPTED = 130
@@ -209,17 +210,20 @@ def _contacts(options: argparse.Namespace, settings: FailoverSettings, progress:
 def _init_db(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
     from .postgres import session
 
+    made: List[str] = []
     with session(settings.database, operation="create schema") as (connection, _deadline):
         with connection.cursor() as cursor:
-            changed = create_schema(cursor)
+            if options.session_tables:
+                made = create_session_tables(cursor, settings.tables)
+            changed = create_schema(cursor) or bool(made)
             if options.change_log:
                 # It waits for transactions that write keys, and every later writer would wait behind it.
                 cursor.execute("SET LOCAL lock_timeout = '5s'")
                 changed = install_change_log(cursor, settings.tables) or changed
         connection.commit()
     return Answer(
-        {"schema": "baileys_resilience", "where": settings.database.where, "changed": changed},
-        [f"schema baileys_resilience is in {settings.database.where}"],
+        {"schema": "baileys_resilience", "where": settings.database.where, "changed": changed, "tables_made": made},
+        [*(f"table {name}: made, empty" for name in made), f"schema baileys_resilience is in {settings.database.where}"],
     )
 
 
@@ -274,6 +278,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("contacts", help="whom to call, as the inventory says (exit code 3: it names nobody)")
     init = commands.add_parser("init-db", help="make the schema baileys_resilience in the database")
     init.add_argument("--change-log", action="store_true", help="also log changes, so that the mirror reads only these")
+    init.add_argument("--session-tables", action="store_true", help="also make those session tables that are missing")
     follow = commands.add_parser("mirror", help="the live mirror")
     follow.add_argument("action", choices=mirror.ACTIONS)
     follow.add_argument(
