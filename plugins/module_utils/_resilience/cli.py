@@ -223,7 +223,10 @@ def _init_db(options: argparse.Namespace, settings: FailoverSettings, progress: 
         connection.commit()
     return Answer(
         {"schema": "baileys_resilience", "where": settings.database.where, "changed": changed, "tables_made": made},
-        [*(f"table {name}: made, empty" for name in made), f"schema baileys_resilience is in {settings.database.where}"],
+        [
+            *(f"table {name}: made, empty" for name in made),
+            f"schema baileys_resilience is in {settings.database.where}",
+        ],
     )
 
 

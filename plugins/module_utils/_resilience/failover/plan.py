@@ -213,7 +213,9 @@ def _add_sources(context: FailoverContext, plan: Plan, moving: Sequence[str]) ->
             each.keys = offers[0].keys if offers and offers[0] else None
             # A primary with rows that are ruined is known as such only when it is read; the mirror has seen them.
             said = [(r.kind, r.offers[each.company]) for r in reports if each.company in r.offers]
-            problems = [f"{kind}: {offer.problem or offer.remark}" for kind, offer in said if offer.problem or offer.remark]
+            problems = [
+                f"{kind}: {offer.problem or offer.remark}" for kind, offer in said if offer.problem or offer.remark
+            ]
             each.problem = f"({'; '.join(problems)})" if problems else ""
             if not each.sources:
                 plan.degraded.append(f"company {each.company} stays behind: no source has a whole, young enough copy")
