@@ -7,16 +7,14 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 from lab import Lab, inventory, playbooks, processes
-from lab.demo_story import Doubts, talk
+from tests.integration.runbook import damage
 from tests.integration.runbook.matching import complaint
 from tests.integration.runbook.page import Command, Event, Section
 
-HOST, DAMAGED = "wa-app-1", "962302"
+HOST = "wa-app-1"
 COMMAND_SECONDS = 120
 CONTACTS = [
     {
@@ -31,29 +29,6 @@ CONTACTS = [
 
 class NotAsWritten(AssertionError):
     """The page and what happened differ."""
-
-
-def _delete_company(lab: Lab) -> None:
-    for table in ("whatsapp_keys", "whatsapp_auth"):
-        _run_sql(lab, f"DELETE FROM {table} WHERE company_id = '{DAMAGED}'")
-
-
-def _run_sql(lab: Lab, statement: str) -> None:
-    with closing(lab.connect(direct=True)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-
-
-#: what the lab has no fault for, and the variants of those that it has
-OWN_FAULTS: dict[str, Callable[[Lab], object]] = {
-    "creds-tampered": lambda lab: lab.break_("creds-corrupt", company=DAMAGED, variant="tampered"),
-    "creds-empty": lambda lab: lab.break_("creds-corrupt", company=DAMAGED, variant="empty"),
-    "creds-null": lambda lab: lab.break_("creds-corrupt", company=DAMAGED, variant="null"),
-    "keys-corrupt": lambda lab: lab.break_("keys-corrupt", company=DAMAGED),
-    "rows-delete": lambda lab: lab.break_("rows-delete", company=DAMAGED),
-    "company-delete": _delete_company,
-    "table-drop": lambda lab: _run_sql(lab, "DROP TABLE whatsapp_keys"),
-    "server-lost": lambda lab: lab.lose_postgres(),
-}
 
 
 class Operator:
@@ -101,10 +76,10 @@ class Operator:
         """The whole section, from the moment at which `fault` has struck."""
         self.let_mirror_follow()
         if fault:
-            self.bring_about(fault)
+            damage.bring_about(self.lab, fault)
         for step in section.steps_for(fault):
             if isinstance(step, Event):
-                self.let_happen(step)
+                self.let_happen(step, fault)
             else:
                 self.paste(step)
         self.expect_repaired()
@@ -119,25 +94,15 @@ class Operator:
         done = self.run("baileys-resilience mirror once")
         assert done.returncode == 0, done.stdout
 
-    def bring_about(self, fault: str) -> None:
-        if fault in OWN_FAULTS:
-            OWN_FAULTS[fault](self.lab)
-        else:
-            self.lab.break_(fault)
-
-    def let_happen(self, event: Event) -> None:
+    def let_happen(self, event: Event, fault: str) -> None:
         if event.name == "heal":
-            self.lab.heal()
+            damage.repair(self.lab, fault)
         elif event.name == "new server":
             self.lab.replace_postgres()
+        elif event.name == "the mirror follows":
+            self.let_mirror_follow()
         else:
-            self.expect_messages()
-
-    def expect_messages(self) -> None:
-        self.lab.wait_open()
-        doubts = Doubts()
-        talk(self.lab, "by the runbook", doubts)
-        assert doubts.found == []
+            damage.expect_messages(self.lab, "by the runbook")
 
     def paste(self, command: Command) -> None:
         typed = f"{self.lab.need_postgres().password}\n" * 2 if command.typed else ""

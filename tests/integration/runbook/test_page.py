@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.faults import FAULTS
-from tests.integration.runbook.host import OWN_FAULTS
+from tests.integration.runbook.damage import known_faults
 from tests.integration.runbook.matching import complaint
 from tests.integration.runbook.page import PAGE, Command, PageError, sections
 
@@ -51,7 +50,7 @@ def test_every_shell_block_of_the_page_is_a_command_that_is_run() -> None:
 def test_every_fault_of_the_page_can_be_brought_about_and_every_block_is_run_after_one() -> None:
     for each in sections(TEXT):
         faults = {*each.faults, *each.more_faults}
-        assert faults <= {*FAULTS, *OWN_FAULTS}
+        assert faults <= known_faults()
         assert {name for step in each.steps if isinstance(step, Command) for name in step.faults} <= faults
 
 
