@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 
-from lab import Lab, faults
+from lab import Lab, faults, playbooks
 from lab.demo_story import Doubts, talk
 
 DAMAGED = "962302"
@@ -33,9 +33,10 @@ def _delete_company(lab: Lab) -> None:
 
 
 def _kill_with_a_backup_of_yesterday(lab: Lab) -> None:
-    """A backup is made, the sessions go on, the server dies."""
+    """A backup is made, the sessions go on and the mirror with them, the server dies."""
     run_sql(lab, "CREATE TABLE old_auth AS TABLE whatsapp_auth; CREATE TABLE old_keys AS TABLE whatsapp_keys")
     expect_messages(lab, "after the backup")
+    assert playbooks.command(lab, "mirror", "once").returncode == 0
     lab.break_("postgres-kill")
 
 
