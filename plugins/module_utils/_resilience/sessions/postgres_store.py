@@ -43,7 +43,8 @@ def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
                 f'table "{table.table}" does not exist',
                 operation="check tables",
                 subject=where,
-                hint=f"set session_tables.{part}.table to the table that holds the {content}",
+                hint=f"set session_tables.{part}.table to the table that holds the {content}; where it was dropped, or"
+                " the database is new: baileys-resilience init-db --session-tables",
             )
         cursor.execute(
             "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
