@@ -12,7 +12,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Iterator, List, Optional
+from typing import Callable, Iterator, List, Optional
 
 from .. import files, guarded
 from ..errors import NameCollision
@@ -49,10 +49,14 @@ class EarlierCopy:
 class CompanyWriter:
     """Writes one company's files and manifest into a staging directory. Modes 0600 in 0700."""
 
-    def __init__(self, home: SessionsHome, header: Header, earlier: Optional[EarlierCopy] = None) -> None:
+    def __init__(
+        self, home: SessionsHome, header: Header, wrote: Callable[[], None], earlier: Optional[EarlierCopy] = None
+    ) -> None:
+        """``wrote`` is called after each new file."""
         self._home = home
         self._company = header.company
         self._earlier = earlier
+        self._wrote = wrote
         #: names of the files that are new on disk, to be made durable by the caller
         self.written: List[str] = [MANIFEST_FILE]
         name = home.directory(header.company).name
@@ -88,6 +92,7 @@ class CompanyWriter:
             raise translate_os_error(exc, "write file of company", self._company) from exc
         finally:
             os.close(descriptor)
+        self._wrote()
 
     def _create(self, name: str) -> int:
         return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, files.FILE_MODE, dir_fd=self._directory)
