@@ -9,10 +9,8 @@ company that cannot be exported is reported and leaves the others alone.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
-import signal
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -31,6 +29,7 @@ from ..errors import (
     VerificationFailed,
 )
 from ..files import translate_os_error
+from ..processes import end_with_parent
 from ..progress import Progress, Silent
 from .codec import CREDS_FILE, encode_creds, encode_key, file_name, sha256
 from .company_writer import CompanyWriter, EarlierCopy
@@ -164,14 +163,10 @@ def _merged(reports: List[ExportReport]) -> ExportReport:
 
 
 _inherited: List[Any] = []
-_PR_SET_PDEATHSIG = 1
 
 
 def _begin_part(parent: int, *arguments: Any) -> None:
-    # A child that outlived a killed parent would hold the home's lock for ever.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    end_with_parent(parent)
     _inherited[:] = arguments
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import replace
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from .._thirdparty import require
 from ..errors import CredsInvalid, KeyUndecodable, Misconfigured, Refused, SchemaMismatch
 from ..postgres import HINT_ROW_SECURITY, SERVER_NOW, ConnectParams, Deadline, session, translated
-from .model import AuthTable, KeySink, RawCreds, RawKey, SourceInfo, TableMapping
+from .model import AuthTable, KeySink, KeysTable, RawCreds, RawKey, SourceInfo, TableMapping
 
 DEFAULT_DEADLINE_SECONDS = 10.0
 #: cannot be cast, or holds what cannot be read as a time
@@ -32,8 +32,9 @@ def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
     """Raise SchemaMismatch naming the first table or column of the mapping that is missing, and the option to set;
     Refused for a table that shows this role some of its rows only. To be called inside a transaction.
     """
-    named = (("auth", tables.auth), ("keys", tables.keys))
-    for (part, table), (oid, hidden, role, columns) in zip(named, _look_up(cursor, [each.table for _, each in named])):
+    parts: Dict[str, Union[AuthTable, KeysTable]] = {"auth": tables.auth, "keys": tables.keys}
+    found = _look_up(cursor, [table.table for table in parts.values()])
+    for (part, table), (oid, hidden, role, columns) in zip(parts.items(), found):
         if oid is None:
             content = "creds" if part == "auth" else "keys"
             raise SchemaMismatch(
