@@ -46,6 +46,15 @@ class Lab(LabState):
     ) -> faults.Active:
         return faults.break_(self, faults.Order(fault, company, variant, delay_ms))
 
+    def lose_postgres(self) -> None:
+        """The PostgreSQL server is gone with all that it stored. No fault that `heal` undoes: see replace_postgres."""
+        postgres.lose(self.need_postgres())
+
+    def replace_postgres(self) -> None:
+        """A new and empty server answers at the address of the lost one: no role, no database, no table."""
+        postgres.replace(self.path, self.need_postgres())
+        self.save()
+
     def heal(self) -> list[dict[str, Any]]:
         """Undo every fault; says what was done."""
         return faults.heal(self)

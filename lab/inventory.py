@@ -66,15 +66,17 @@ def _python() -> str:
     return str(python if python.exists() else sys.executable)
 
 
-def write(state: LabState) -> None:
-    """Write `<lab>/inventory.yml`: one host, reached locally as the user that started the lab."""
+def write(state: LabState, host_name: str = HOST, **more: Any) -> None:
+    """Write `<lab>/inventory.yml`: one host, reached locally as the user that started the lab. `more` are variables
+    that differ from `variables()` or are not among them.
+    """
     host = {
         "ansible_connection": "local",
         "ansible_become": False,
         "ansible_python_interpreter": _python(),
-        **{name: _unsafe(value) for name, value in variables(state).items()},
+        **{name: _unsafe(value) for name, value in {**variables(state), **more}.items()},
     }
-    text = yaml.dump({"all": {"hosts": {HOST: host}}}, Dumper=_Dumper, sort_keys=False, default_flow_style=False)
+    text = yaml.dump({"all": {"hosts": {host_name: host}}}, Dumper=_Dumper, sort_keys=False, default_flow_style=False)
     write_private(state.path / "inventory.yml", "# Made by `lab up`; holds the lab's passwords.\n" + text)
 
 

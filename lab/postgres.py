@@ -104,7 +104,6 @@ def _run(lab_dir: Path, program: str, *arguments: str, timeout_seconds: float = 
 
 def create(lab_dir: Path) -> Postgres:
     """Make a cluster, start it, and create role, database and tables. Returns it with `proxy_port` 0."""
-    data_dir = lab_dir / "postgres" / "data"
     server = Postgres(
         direct_port=ports.reserve(),
         proxy_port=0,
@@ -115,18 +114,23 @@ def create(lab_dir: Path) -> Postgres:
         superuser="postgres",
         superuser_password=secrets.token_urlsafe(18),
         pid=0,
-        data_dir=str(data_dir),
+        data_dir=str(lab_dir / "postgres" / "data"),
         bin_dir=str(bin_dir()),
     )
+    _make_data_dir(server)
+    _initdb(lab_dir, server)
+    server.pid = start(lab_dir, server)
+    _create_database(server)
+    return server
+
+
+def _make_data_dir(server: Postgres) -> None:
+    data_dir = Path(server.data_dir)
     data_dir.mkdir(parents=True, mode=0o700)
     user = server_user()
     if user is not None:
         for path in (data_dir.parent, data_dir):
             os.chown(path, user.pw_uid, user.pw_gid)
-    _initdb(lab_dir, server)
-    server.pid = start(lab_dir, server)
-    _create_database(server)
-    return server
 
 
 def _initdb(lab_dir: Path, server: Postgres) -> None:
@@ -217,6 +221,21 @@ def kill_tree(server: Postgres) -> list[int]:
     members = processes.signal_tree(pid, signal.SIGKILL)
     processes.kill_all(members)
     return members
+
+
+def lose(server: Postgres) -> None:
+    """The server and everything it ever stored are gone, as with a burnt disk. No `heal` brings that back."""
+    if postmaster_pid(server) is not None:
+        kill_tree(server)
+    remove_shared_memory(Path(server.data_dir))
+    shutil.rmtree(server.data_dir)
+
+
+def replace(lab_dir: Path, server: Postgres) -> None:
+    """A new server at the address of a lost one: another cluster, without the role, the database, or anything in it."""
+    _make_data_dir(server)
+    _initdb(lab_dir, server)
+    server.pid = start(lab_dir, server)
 
 
 def remove_shared_memory(data_dir: Path) -> None:

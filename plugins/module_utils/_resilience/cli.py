@@ -22,6 +22,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from . import __version__
 from .errors import ResilienceError, UsageError
 from .failover.configuration import load_settings
+from .failover.contacts import need_contacts
 from .failover.copies import expire_copies, list_copies
 from .failover.daily_check import check_readiness, tell
 from .failover.mirror import commands as mirror
@@ -31,6 +32,7 @@ from .failover.settings import FailoverSettings
 from .progress import JsonLines, Progress, Terminal
 from .sessions.published import create_schema, reconcile
 from .sessions.record import StoreRecord
+from .sessions.session_tables import create_session_tables
 
 DEFAULT_CONFIG = "/etc/baileys-resilience/failover.json"
 INTERRUPTED = 130
@@ -199,20 +201,32 @@ def _copies(options: argparse.Namespace, settings: FailoverSettings, progress: P
     return Answer({"copies": [vars(each) for each in found], "removed": [str(p) for p in removed]}, lines)
 
 
+def _contacts(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    contacts = need_contacts(settings.contacts, settings.host)
+    lines = [line for each in contacts for line in each.lines()]
+    return Answer({"contacts": [vars(each) for each in contacts]}, lines)
+
+
 def _init_db(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
     from .postgres import session
 
+    made: List[str] = []
     with session(settings.database, operation="create schema") as (connection, _deadline):
         with connection.cursor() as cursor:
-            changed = create_schema(cursor)
+            if options.session_tables:
+                made = create_session_tables(cursor, settings.tables)
+            changed = create_schema(cursor) or bool(made)
             if options.change_log:
                 # It waits for transactions that write keys, and every later writer would wait behind it.
                 cursor.execute("SET LOCAL lock_timeout = '5s'")
                 changed = install_change_log(cursor, settings.tables) or changed
         connection.commit()
     return Answer(
-        {"schema": "baileys_resilience", "where": settings.database.where, "changed": changed},
-        [f"schema baileys_resilience is in {settings.database.where}"],
+        {"schema": "baileys_resilience", "where": settings.database.where, "changed": changed, "tables_made": made},
+        [
+            *(f"table {name}: made, empty" for name in made),
+            f"schema baileys_resilience is in {settings.database.where}",
+        ],
     )
 
 
@@ -235,6 +249,7 @@ _HANDLERS: Dict[str, Handler] = {
     "prepare": _prepare,
     "store": _store,
     "copies": _copies,
+    "contacts": _contacts,
     "init-db": _init_db,
     "mirror": _mirror,
 }
@@ -263,8 +278,10 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("--company", action="append", help="with set: one company (repeatable; all by default)")
     copies = commands.add_parser("copies", help="every copy of session data on this host")
     copies.add_argument("--prune", action="store_true", help="remove those that have expired")
+    commands.add_parser("contacts", help="whom to call, as the inventory says (exit code 3: it names nobody)")
     init = commands.add_parser("init-db", help="make the schema baileys_resilience in the database")
     init.add_argument("--change-log", action="store_true", help="also log changes, so that the mirror reads only these")
+    init.add_argument("--session-tables", action="store_true", help="also make those session tables that are missing")
     follow = commands.add_parser("mirror", help="the live mirror")
     follow.add_argument("action", choices=mirror.ACTIONS)
     follow.add_argument(

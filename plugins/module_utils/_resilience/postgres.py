@@ -94,6 +94,8 @@ HINT_ROW_SECURITY = (
     "what it hides would be taken for keys that are gone; use a login_user that sees every row (the table's owner, or a"
     " role with BYPASSRLS)"
 )
+#: SQL: the server's clock, ISO 8601 UTC with microseconds
+SERVER_NOW = "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 _CONFLICT_STATES = ("40001", "40P01", "55P03", "23505")
 _SCHEMA_STATES = {"42P01": "table", "42703": "column", "3F000": "schema"}
 
@@ -374,5 +376,5 @@ def _speak_utc(connection: Any) -> None:
 
 def server_now(cursor: Any) -> str:
     """The server's clock, ISO 8601 UTC with microseconds."""
-    cursor.execute("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+    cursor.execute(f"SELECT {SERVER_NOW}")
     return str(cursor.fetchone()[0])

@@ -185,9 +185,11 @@ def test_code_that_does_not_start_is_taken_back_and_the_old_code_runs_again(live
 def test_one_company_without_a_whole_source_fails_the_run_and_leaves_the_others_well(live: Lab, play: Play) -> None:
     good, bad = (company.id for company in live.companies)
     live.break_("creds-corrupt", company=bad)
-    played = play("emergency_failover", *extra(failover_mirror_dir=""))
+    whom = {"failover_contacts": [{"name": "Database desk", "reach": "+49 30 123456", "when": "day and night"}]}
+    played = play("emergency_failover", *extra(failover_mirror_dir=""), "-e", json.dumps(whom))
     live.heal()
     assert played.returncode != 0
+    assert "Database desk: +49 30 123456; day and night" in played.output
     assert last_error(played).count(f"not connected: {bad}. HINT: see the report") == 1
     report = played.reports[-1]
     assert report["outcome"] == "partial"

@@ -20,7 +20,12 @@ from baileys_resilience.failover.settings import settings_from_dict
 from baileys_resilience.steps.engine import Step
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "docs" / "failover.md", ROOT / "docs" / "awx.md", ROOT / "roles" / "failover" / "README.md"]
+PAGES = [
+    ROOT / "docs" / "failover.md",
+    ROOT / "docs" / "awx.md",
+    ROOT / "docs" / "runbook.md",
+    ROOT / "roles" / "failover" / "README.md",
+]
 ROLE = ROOT / "roles" / "failover"
 SETTINGS = settings_from_dict({"host": "h", "companies": ["1"], "sessions_dir": "/s", "state_dir": "/v"})
 

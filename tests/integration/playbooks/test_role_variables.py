@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from baileys_resilience.failover.contacts import Contact
 from baileys_resilience.failover.settings import (
     ApplicationSettings,
     CodeSettings,
@@ -38,6 +39,13 @@ def settings(tmp_path: Path, ansible_env: dict[str, str]) -> dict[str, Any]:
 
 
 def written(tmp_path: Path, ansible_env: dict[str, str], *more: str) -> dict[str, Any]:
+    done = mirror_played(tmp_path, ansible_env, *more)
+    assert done.returncode == 0, done.stdout + done.stderr
+    content: dict[str, Any] = json.loads((tmp_path / "failover.json").read_text("utf-8"))
+    return content
+
+
+def mirror_played(tmp_path: Path, ansible_env: dict[str, str], *more: str) -> subprocess.CompletedProcess[str]:
     (tmp_path / "inventory.yml").write_text(
         "all: {hosts: {wa1: {session_companies: ['1', '2']}, wa2: {session_companies: [3]}, db1: {}},"
         f" vars: {{ansible_connection: local, ansible_become: false, ansible_python_interpreter: {sys.executable}}}}}\n"
@@ -46,10 +54,7 @@ def written(tmp_path: Path, ansible_env: dict[str, str], *more: str) -> dict[str
     command = ["ansible-playbook", "-i", "inventory.yml", "-l", "wa1", "baileys.resilience.mirror",
                "-e", f"failover_config_file={tmp_path}/failover.json", "-e", "failover_scheduler=cron",
                "-e", f"failover_cron_dir={tmp_path}", "-e", "failover_init_db=false", *more]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    content: dict[str, Any] = json.loads((tmp_path / "failover.json").read_text("utf-8"))
-    return content
+    return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_every_default_has_a_typed_and_described_option_with_the_same_default() -> None:
@@ -89,3 +94,38 @@ def test_one_prefix_and_one_directory_of_commands_move_everything(tmp_path: Path
     toolkit = yaml.safe_load((ROLE.parent / "toolkit" / "defaults" / "main.yml").read_text("utf-8"))
     assert toolkit["toolkit_prefix"] == load("vars/main.yml")["__failover_prefix"]
     assert "baileys_resilience_bin_dir | default('/usr/local/bin')" in toolkit["toolkit_bin_dir"]
+
+
+def contacts(tmp_path: Path, text: str) -> tuple[str, str]:
+    path = tmp_path / "contacts.yml"
+    path.write_text(f"baileys_resilience_contacts: {text}\n", "utf-8")
+    return "-e", f"@{path}"
+
+
+def test_contacts_of_the_inventory_are_those_that_the_command_prints(
+    tmp_path: Path, ansible_env: dict[str, str]
+) -> None:
+    told = contacts(tmp_path, "[{name: Database desk, reach: '+49 30 123456', role: PostgreSQL, when: day and night}]")
+    made = settings_from_dict(written(tmp_path, ansible_env, *told)).contacts
+    assert made == (Contact("Database desk", "+49 30 123456", "PostgreSQL", "day and night"),)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            "[{name: Database desk, reach: +4930123456}]",
+            "Database desk: 4930123456 is no text for YAML. HINT: put quotes",
+        ),
+        ("[{name: Database desk}]", "missing required arguments: reach found in failover_contacts"),
+        ("[{name: Database desk, phone: '1'}]", "failover_contacts.phone. Supported parameters include"),
+    ],
+)
+def test_a_contact_that_could_not_be_called_is_refused_and_nothing_is_written(
+    tmp_path: Path, ansible_env: dict[str, str], wrong: str, said: str
+) -> None:
+    """An unquoted +49... is a number without its plus: found out at night, by whoever dials it."""
+    done = mirror_played(tmp_path, ansible_env, *contacts(tmp_path, wrong))
+    assert done.returncode != 0
+    assert said in " ".join((done.stdout + done.stderr).split())
+    assert not (tmp_path / "failover.json").exists()

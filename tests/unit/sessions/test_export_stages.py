@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,44 @@ def test_nothing_is_in_place_when_the_disk_does_not_take_it(
     with pytest.raises(NoSpace):
         export_companies(MemorySource([COMPANY]), home, [COMPANY.id])
     assert not home.directory(COMPANY.id).exists()
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2], ids=["at first", "on the way", "at last"])
+def test_what_the_disk_says_while_we_still_write_counts_as_much_as_what_it_says_at_last(
+    home: SessionsHome, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    """The kernel tells an error once, so the last sync may find nothing."""
+    calls = []
+
+    def sync(_path: Path) -> None:
+        calls.append(1)
+        if len(calls) == bad + 1:
+            raise NoSpace("disk full")
+
+    monkeypatch.setattr(export_module, "FEW_FILES", 0)
+    monkeypatch.setattr(export_module, "FILES_AT_ONCE", len(COMPANY.keys) // 2)
+    monkeypatch.setattr(export_module, "ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr(files, "sync_file_system", sync)
+    with pytest.raises(NoSpace):
+        export_companies(MemorySource([COMPANY]), home, [COMPANY.id])
+    assert len(calls) == 3
+    assert not home.directory(COMPANY.id).exists()
+
+
+class AtOnce:
+    """A thread whose work is done before anybody looks: the same number of syncs on any machine."""
+
+    def __init__(self, _threads: int) -> None: ...
+
+    def submit(self, work: Callable[..., None], *arguments: object) -> Future[None]:
+        future: Future[None] = Future()
+        try:
+            future.set_result(work(*arguments))  # type: ignore[func-returns-value]
+        except NoSpace as exc:
+            future.set_exception(exc)
+        return future
+
+    def shutdown(self) -> None: ...
 
 
 @pytest.mark.parametrize("few", [0, 10**6])

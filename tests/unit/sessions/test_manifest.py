@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from baileys_resilience.errors import StoreError, VerificationFailed
-from baileys_resilience.sessions.manifest import CREDS_TYPE, Entry, Header, ManifestWriter, read_manifest
+from baileys_resilience.sessions.manifest import CREDS_TYPE, LINES_AT_ONCE, Entry, Header, ManifestWriter, read_manifest
 from baileys_resilience.sessions.model import SourceInfo
 
 ENTRIES = [
     Entry(CREDS_TYPE, "", "creds.json", "a" * 64, 1700, "2026-01-05T06:07:08Z"),
     Entry("session", 'ä"\u2028\n[1]', "session-x.json", "b" * 64, 900, None),
+    Entry("device-list", '],\n["],[",', "device-list-],,[.json", "e" * 64, 2, None),
     Entry("pre-key", "1", "pre-key-1.json", "c" * 64, 164, "2026-01-05T06:07:08.25+00"),
     Entry("pre-key", "2", "pre-key-2.json", "d" * 64, 164, None),
 ]
@@ -27,10 +28,13 @@ HEADER = Header(
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    path = tmp_path / "manifest.jsonl"
+    return write(tmp_path / "manifest.jsonl", ENTRIES)
+
+
+def write(path: Path, entries: list[Entry]) -> Path:
     with path.open("wb") as stream:
         writer = ManifestWriter(stream, HEADER)
-        for entry in ENTRIES:
+        for entry in entries:
             writer.add(entry)
         writer.finish()
     return path
@@ -40,9 +44,21 @@ def test_what_was_written_is_read_back(path: Path) -> None:
     manifest = read_manifest(path)
     assert manifest.header == HEADER
     assert list(manifest.entries()) == ENTRIES
-    assert manifest.totals.counts == {"session": 1, "pre-key": 2}
-    assert manifest.totals.keys == 3
-    assert manifest.totals.bytes == 1700 + 900 + 164 + 164
+    assert manifest.totals.counts == {"session": 1, "device-list": 1, "pre-key": 2}
+    assert manifest.totals.keys == 4
+    assert manifest.totals.bytes == 1700 + 900 + 2 + 164 + 164
+
+
+def test_each_entry_is_one_line_as_the_format_says(path: Path) -> None:
+    lines = path.read_text("ascii").splitlines()
+    assert lines[1:-1] == [json.dumps(list(entry), separators=(",", ":")) for entry in ENTRIES]
+
+
+def test_many_entries_are_many_lines(tmp_path: Path) -> None:
+    entries = [Entry("pre-key", str(n), f"pre-key-{n}.json", "c" * 64, n, None) for n in range(2 * LINES_AT_ONCE + 1)]
+    path = write(tmp_path / "manifest.jsonl", entries)
+    assert list(read_manifest(path).entries()) == entries
+    assert len(path.read_bytes().splitlines()) == len(entries) + 2
 
 
 def test_entries_can_be_read_more_than_once(path: Path) -> None:
@@ -81,9 +97,9 @@ def _without_line(number: int) -> Callable[[bytes], bytes]:
         (_replace(b'"pre-key-1.json"', b'"pre-key-9.json"'), "changed after it was written"),
         (_replace(b"962301", b"962302"), "changed after it was written"),
         (_replace(b'"epoch": 3', b'"epoch": 4'), "changed after it was written"),
-        (_replace(b'"keys": 3', b'"keys": 4'), "changed after it was written"),
+        (_replace(b'"keys": 4', b'"keys": 3'), "changed after it was written"),
         (_without_line(2), "changed after it was written"),
-        (_without_line(5), "cut off"),
+        (_without_line(6), "cut off"),
         (_without_line(0), "not a baileys-resilience/manifest"),
         (_replace(b'"version": 1', b'"version": 2'), "of version 1"),
         (_replace(b"baileys-resilience/manifest", b"somebody/else"), "not a baileys-resilience/manifest"),

@@ -211,10 +211,10 @@ def _add_sources(context: FailoverContext, plan: Plan, moving: Sequence[str]) ->
             each.sources = chosen[each.company]
             offers = [report.offers.get(each.company) for report in reports if report.kind in each.sources[:1]]
             each.keys = offers[0].keys if offers and offers[0] else None
+            # A primary with rows that are ruined is known as such only when it is read; the mirror has seen them.
+            said = [(r.kind, r.offers[each.company]) for r in reports if each.company in r.offers]
             problems = [
-                f"{r.kind}: {r.offers[each.company].problem}"
-                for r in reports
-                if each.company in r.offers and r.offers[each.company].problem
+                f"{kind}: {offer.problem or offer.remark}" for kind, offer in said if offer.problem or offer.remark
             ]
             each.problem = f"({'; '.join(problems)})" if problems else ""
             if not each.sources:

@@ -14,6 +14,7 @@ from ..notify.settings import NotifySettings
 from ..postgres import ConnectParams
 from ..sessions.directory_store import SessionsHome
 from ..sessions.model import DEFAULT_DIRECTORY_TEMPLATE, TableMapping
+from .contacts import Contact, contacts_from_option
 
 T = TypeVar("T")
 
@@ -147,6 +148,7 @@ class FailoverSettings:
     policy: Policy = field(default_factory=Policy)
     notify: NotifySettings = field(default_factory=NotifySettings)
     other_hosts: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    contacts: Tuple[Contact, ...] = ()
 
     def __post_init__(self) -> None:
         # One patience for all who connect, however these settings were made or replaced.
@@ -187,6 +189,7 @@ def settings_from_dict(content: Mapping[str, Any]) -> FailoverSettings:
         str(host): _words(companies or (), f"settings.other_hosts.{host}")
         for host, companies in _mapping(values.get("other_hosts") or {}, "settings.other_hosts").items()
     }
+    values["contacts"] = contacts_from_option(values.get("contacts"))
     values["companies"] = _words(values.get("companies") or (), "settings.companies")
     settings = _build(FailoverSettings, values, "settings")
     check_settings(settings)

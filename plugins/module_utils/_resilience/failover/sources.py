@@ -55,11 +55,12 @@ _LOSS_NEVER_DELETED = 3
 @dataclass(frozen=True)
 class Offer:
     """What a source has of one company: number of keys by type, and why it should not be taken ("" = nothing known
-    against it).
+    against it). ``remark``: what it knows to be wrong elsewhere, with its own copy whole.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
+    remark: str = ""
 
     @property
     def keys(self) -> int:
@@ -184,7 +185,7 @@ def _mirror_offer(state: CompanyState, lineage: int) -> Offer:
     problem = "" if state.good else "; ".join(state.problems) or "the mirror has no good copy"
     if not problem and state.epoch < lineage:
         problem = f"the copy is of epoch {state.epoch}; the session has lived elsewhere since (epoch {lineage})"
-    return Offer(state.counts, problem)
+    return Offer(state.counts, problem, "" if problem else "; ".join(state.problems))
 
 
 def _mark_losses(reports: List[SourceReport]) -> None:

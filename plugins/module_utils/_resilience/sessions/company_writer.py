@@ -12,13 +12,14 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Iterator, List, Optional
+from typing import Callable, Iterator, List, Optional
 
 from .. import files, guarded
 from ..errors import NameCollision
 from ..files import translate_os_error
 from .codec import short_id
 from .directory_store import SessionsHome
+from .file_writer import FileWriter
 from .guarded_home import PRIVATE_DIRECTORY, STAGING
 from .manifest import MANIFEST_FILE, Entry, Header, ManifestWriter, read_manifest
 
@@ -49,10 +50,14 @@ class EarlierCopy:
 class CompanyWriter:
     """Writes one company's files and manifest into a staging directory. Modes 0600 in 0700."""
 
-    def __init__(self, home: SessionsHome, header: Header, earlier: Optional[EarlierCopy] = None) -> None:
+    def __init__(
+        self, home: SessionsHome, header: Header, wrote: Callable[[], None], earlier: Optional[EarlierCopy] = None
+    ) -> None:
+        """``wrote`` is called after each new file."""
         self._home = home
         self._company = header.company
         self._earlier = earlier
+        self._wrote = wrote
         #: names of the files that are new on disk, to be made durable by the caller
         self.written: List[str] = [MANIFEST_FILE]
         name = home.directory(header.company).name
@@ -62,6 +67,7 @@ class CompanyWriter:
                 self._directory = guarded.make_directory(staging, self.path.name)
             self._stream = os.fdopen(self._create(MANIFEST_FILE), "wb")
             self.manifest = ManifestWriter(self._stream, header)
+            self._files = FileWriter(header.company, self._directory, home.owner)
         except OSError as exc:
             raise translate_os_error(exc, "write company", self.path) from exc
 
@@ -69,36 +75,26 @@ class CompanyWriter:
         self, key_type: str, key_id: str, name: str, content: bytes, digest: str, updated_at: Optional[str]
     ) -> None:
         try:
-            if self._earlier and self._earlier.link(name, digest, self._directory):
-                self.manifest.add(Entry(key_type, key_id, name, digest, len(content), updated_at))
-                return
-            descriptor = self._create(name)
-        except FileExistsError as exc:
-            raise self._collision(key_type, key_id, name) from exc
-        except OSError as exc:
-            raise translate_os_error(exc, "write file of company", self._company) from exc
-        try:
-            self.written.append(name)
-            if os.write(descriptor, content) != len(content):
-                raise OSError(28, "No space left on device")
-            if self._home.owner:
-                os.fchown(descriptor, *self._home.owner)
             self.manifest.add(Entry(key_type, key_id, name, digest, len(content), updated_at))
+            if self._earlier and self._earlier.link(name, digest, self._directory):
+                return
+            self._files.add(name, content)
+        except FileExistsError as exc:
+            raise self._collision(exc.filename) from exc
         except OSError as exc:
             raise translate_os_error(exc, "write file of company", self._company) from exc
-        finally:
-            os.close(descriptor)
+        self.written.append(name)
+        self._wrote()
 
     def _create(self, name: str) -> int:
         return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, files.FILE_MODE, dir_fd=self._directory)
 
-    def _collision(self, key_type: str, key_id: str, name: str) -> NameCollision:
+    def _collision(self, name: str) -> NameCollision:
         self.manifest.flush()
         self._stream.flush()
-        other = next((e for e in _entries_so_far(self.path / MANIFEST_FILE) if e.file == name), None)
-        twin = f"{other.type} {short_id(other.id)}" if other else "another key"
+        keys = [f"{e.type} {short_id(e.id)}" for e in _entries_so_far(self.path / MANIFEST_FILE) if e.file == name]
         return NameCollision(
-            f"{key_type} {short_id(key_id)} and {twin} have the same file name",
+            f"{' and '.join(keys)} have the same file name",
             operation="export company",
             subject=self._company,
             hint="one of the two rows is not a key of Baileys: delete it, then export again",
@@ -107,6 +103,7 @@ class CompanyWriter:
     def finish(self) -> str:
         """Seal the manifest; returns its SHA256. The caller syncs the file system once for all companies."""
         try:
+            self._files.finish()
             digest = self.manifest.finish()
             self._stream.flush()
             if self._home.owner:
@@ -114,11 +111,14 @@ class CompanyWriter:
                 # Last: until now nobody but us could put anything into it.
                 os.fchown(self._directory, *self._home.owner)
             self.close()
+        except FileExistsError as exc:
+            raise self._collision(exc.filename) from exc
         except OSError as exc:
-            raise translate_os_error(exc, "write manifest of company", self._company) from exc
+            raise translate_os_error(exc, "write files of company", self._company) from exc
         return digest
 
     def close(self) -> None:
+        self._files.close()
         with contextlib.suppress(OSError):  # finish has flushed; what is left after a failure is thrown away
             self._stream.close()
         if self._directory >= 0:

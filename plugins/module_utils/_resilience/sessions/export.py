@@ -9,16 +9,14 @@ company that cannot be exported is reported and leaves the others alone.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
-import signal
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Sequence, Type
 
 from .. import files
 from ..clock import now_iso
@@ -31,6 +29,7 @@ from ..errors import (
     VerificationFailed,
 )
 from ..files import translate_os_error
+from ..processes import end_with_parent
 from ..progress import Progress, Silent
 from .codec import CREDS_FILE, encode_creds, encode_key, file_name, sha256
 from .company_writer import CompanyWriter, EarlierCopy
@@ -51,6 +50,8 @@ OF_ONE_COMPANY = (SessionDataError, VerificationFailed, StoreError, UsageError)
 BATCH = 50
 #: up to so many new files are made durable one by one
 FEW_FILES = 200
+#: new files after which the disk is set to work; more than FEW_FILES, so that it is for many files only
+FILES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -162,14 +163,10 @@ def _merged(reports: List[ExportReport]) -> ExportReport:
 
 
 _inherited: List[Any] = []
-_PR_SET_PDEATHSIG = 1
 
 
 def _begin_part(parent: int, *arguments: Any) -> None:
-    # A child that outlived a killed parent would hold the home's lock for ever.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    end_with_parent(parent)
     _inherited[:] = arguments
 
 
@@ -206,23 +203,53 @@ def stage_batch(
     ``earlier`` names a durable copy of a company, if there is one: files that did not change since are shared with it.
     """
     staged: List[StagedCompany] = []
-    for company in companies:
-        try:
-            home.check_replaceable(company)
-            staged.append(_stage_company(source, home, company, earlier(company)))
-        except OF_ONE_COMPANY as exc:
-            report.failed[company] = exc
-    # The disk works while we read back; both are done before anybody swaps anything in.
-    with ThreadPoolExecutor(1) as background:
-        durable = background.submit(_make_durable, home, list(staged))
+    with _WriteBack(home) as disk:
+        for company in companies:
+            try:
+                home.check_replaceable(company)
+                staged.append(_stage_company(source, home, company, earlier(company), disk.wrote))
+            except OF_ONE_COMPANY as exc:
+                report.failed[company] = exc
+        # The disk works while we read back; both are done before anybody swaps anything in.
+        disk.finish(list(staged))
         for each in list(staged):
             try:
                 verify_directory(each.path)
             except (VerificationFailed, StoreError) as exc:
                 report.failed[each.company] = exc
                 staged.remove(each)
-        durable.result()
     return staged
+
+
+class _WriteBack:
+    """Makes what is staged durable, in a thread that only waits for the kernel. Of many files most are on disk when
+    the last is written. Leaving the block waits for the rest and raises what the disk said.
+    """
+
+    def __init__(self, home: SessionsHome) -> None:
+        self._home = home
+        self._thread = ThreadPoolExecutor(1)
+        self._syncs: List[Future[None]] = []
+        self._files = 0
+
+    def wrote(self) -> None:
+        """One more new file was written."""
+        self._files += 1
+        if self._files % FILES_AT_ONCE == 0 and all(each.done() for each in self._syncs[-1:]):
+            self._syncs.append(self._thread.submit(files.sync_file_system, self._home.path))
+
+    def finish(self, staged: Sequence[StagedCompany]) -> None:
+        """Everything is written: make it durable."""
+        self._syncs.append(self._thread.submit(_make_durable, self._home, staged))
+
+    def __enter__(self) -> _WriteBack:
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], *_about: object) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            for each in self._syncs:
+                each.result()  # each: the kernel tells an error once, to whoever syncs first
 
 
 def _make_durable(home: SessionsHome, staged: Sequence[StagedCompany]) -> None:
@@ -241,11 +268,13 @@ def _make_durable(home: SessionsHome, staged: Sequence[StagedCompany]) -> None:
             raise translate_os_error(exc, "sync", each.path) from exc
 
 
-def _stage_company(source: SessionSource, home: SessionsHome, company: str, earlier: Optional[Path]) -> StagedCompany:
+def _stage_company(
+    source: SessionSource, home: SessionsHome, company: str, earlier: Optional[Path], wrote: Callable[[], None]
+) -> StagedCompany:
     shared = EarlierCopy(home, earlier) if earlier else None
     info = source.info_of(company)
     try:
-        writer = CompanyWriter(home, Header(company, info, now_iso()), shared)
+        writer = CompanyWriter(home, Header(company, info, now_iso()), wrote, shared)
         try:
             creds = encode_company(source, company, writer.add)
             digest = writer.finish()

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import replace
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from .._thirdparty import require
 from ..errors import CredsInvalid, KeyUndecodable, Misconfigured, Refused, SchemaMismatch
-from ..postgres import HINT_ROW_SECURITY, ConnectParams, Deadline, server_now, session, translated
-from .model import AuthTable, KeySink, RawCreds, RawKey, SourceInfo, TableMapping
+from ..postgres import HINT_ROW_SECURITY, SERVER_NOW, ConnectParams, Deadline, session, translated
+from .model import AuthTable, KeySink, KeysTable, RawCreds, RawKey, SourceInfo, TableMapping
 
 DEFAULT_DEADLINE_SECONDS = 10.0
 #: cannot be cast, or holds what cannot be read as a time
@@ -32,36 +32,51 @@ def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
     """Raise SchemaMismatch naming the first table or column of the mapping that is missing, and the option to set;
     Refused for a table that shows this role some of its rows only. To be called inside a transaction.
     """
-    # From here on the server raises an error instead of leaving out rows, also for what lies behind a view.
-    cursor.execute("SET LOCAL row_security = off")
-    for part, table in (("auth", tables.auth), ("keys", tables.keys)):
-        cursor.execute("SELECT to_regclass(%s)::oid", (regclass_text(table.table),))
-        oid = cursor.fetchone()[0]
+    parts: Dict[str, Union[AuthTable, KeysTable]] = {"auth": tables.auth, "keys": tables.keys}
+    found = _look_up(cursor, [table.table for table in parts.values()])
+    for (part, table), (oid, hidden, role, columns) in zip(parts.items(), found):
         if oid is None:
             content = "creds" if part == "auth" else "keys"
             raise SchemaMismatch(
                 f'table "{table.table}" does not exist',
                 operation="check tables",
                 subject=where,
-                hint=f"set session_tables.{part}.table to the table that holds the {content}",
+                hint=f"set session_tables.{part}.table to the table that holds the {content}; where it was dropped, or"
+                " the database is new: baileys-resilience init-db --session-tables",
             )
-        cursor.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
-            (oid,),
-        )
-        present = {row[0] for row in cursor.fetchall()}
-        _refuse_hidden_rows(cursor, table.table, oid, where)
+        if hidden:
+            raise Refused(
+                f"row-level security hides rows of {table.table} from {role}",
+                operation="check tables",
+                subject=where,
+                hint=HINT_ROW_SECURITY,
+            )
         for option, column in vars(table).items():
-            if option != "table" and column is not None and column not in present:
+            if option != "table" and column is not None and column not in columns:
                 raise SchemaMismatch(
                     f'column "{column}" missing in {table.table}',
                     operation="check tables",
                     subject=where,
                     hint=f"set session_tables.{part}.{option} to the column that holds it "
-                    f"(there are: {', '.join(sorted(present))})",
+                    f"(there are: {', '.join(sorted(columns))})",
                 )
         if table.updated_at:
             _check_time(cursor, table.table, table.updated_at, f"session_tables.{part}.updated_at", where)
+
+
+def _look_up(cursor: Any, tables: Sequence[str]) -> List[Tuple[Any, ...]]:
+    """For each table: its oid (None where there is none), whether rows of it are hidden from us, who we are, and its
+    columns. One question for all: the server may be far away.
+    """
+    # From here on the server raises an error instead of leaving out rows, also for what lies behind a view.
+    cursor.execute(
+        "SET LOCAL row_security = off; SELECT oid, row_security_active(oid), current_user::text, ARRAY("
+        "SELECT attname::text FROM pg_attribute WHERE attrelid = oid AND attnum > 0 AND NOT attisdropped)"
+        " FROM (SELECT place, to_regclass(name)::oid FROM unnest(%s::text[]) WITH ORDINALITY AS asked(name, place))"
+        " AS found(place, oid) ORDER BY place",
+        ([regclass_text(each) for each in tables],),
+    )
+    return list(cursor.fetchall())
 
 
 def _check_time(cursor: Any, table: str, column: str, option: str, where: str) -> None:
@@ -90,18 +105,6 @@ def several_creds(company: str, rows: int, auth: AuthTable) -> CredsInvalid:
         hint=f"which of them is the session, only a human can say: delete the others from {auth.table}, and give it a"
         f" primary key on {auth.company}",
     )
-
-
-def _refuse_hidden_rows(cursor: Any, table: str, oid: int, where: str) -> None:
-    cursor.execute("SELECT row_security_active(%s::oid), current_user", (oid,))
-    active, role = cursor.fetchone()
-    if active:
-        raise Refused(
-            f"row-level security hides rows of {table} from {role}",
-            operation="check tables",
-            subject=where,
-            hint=HINT_ROW_SECURITY,
-        )
 
 
 def regclass_text(name: str) -> str:
@@ -319,8 +322,13 @@ def open_snapshot(
 def _describe(cursor: Any, params: ConnectParams) -> Tuple[SourceInfo, str, float]:
     """What this snapshot is of, its export id, and the age of its data in seconds."""
     with translated("read sessions", params.where):
-        cursor.execute("SHOW server_encoding")
-        encoding = cursor.fetchone()[0]
+        # One question, as the server may be far away; a replica would refuse the two that a primary answers.
+        primary_only = "CASE WHEN pg_is_in_recovery() THEN NULL ELSE {} END"
+        cursor.execute(
+            f"SELECT current_setting('server_encoding'), pg_is_in_recovery(), {SERVER_NOW},"
+            f" {primary_only.format('pg_current_wal_lsn()::text')}, {primary_only.format('pg_export_snapshot()')}"
+        )
+        encoding, in_recovery, now, lsn, exported = cursor.fetchone()
         if encoding == "SQL_ASCII":
             raise Misconfigured(
                 "the database has the encoding SQL_ASCII, so text in it has no known meaning",
@@ -328,15 +336,11 @@ def _describe(cursor: Any, params: ConnectParams) -> Tuple[SourceInfo, str, floa
                 subject=params.where,
                 hint="export is refused; convert the database to UTF8",
             )
-        cursor.execute("SELECT pg_is_in_recovery()")
-        in_recovery = bool(cursor.fetchone()[0])
         if in_recovery:
             snapshot_at, age = _replayed_until(cursor)
             cursor.execute("SELECT pg_last_wal_replay_lsn()::text")
             return SourceInfo("replica", params.where, snapshot_at, cursor.fetchone()[0]), "", age
-        cursor.execute("SELECT pg_current_wal_lsn()::text, pg_export_snapshot()")
-        lsn, exported = cursor.fetchone()
-        return SourceInfo("primary", params.where, server_now(cursor), lsn), exported, 0.0
+        return SourceInfo("primary", params.where, now, lsn), exported, 0.0
 
 
 def _replayed_until(cursor: Any) -> Tuple[str, float]:

@@ -21,6 +21,8 @@ from .model import RawKey, SessionSource
 
 KeyName = Tuple[str, str]
 _CREDS: KeyName = (CREDS_TYPE, "")
+# What may be in a file's place (a link, a pipe) must neither be followed nor keep us waiting.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass
@@ -132,27 +134,21 @@ def _first_file_problem(path: Path, entries: Iterable[Entry]) -> Optional[str]:
         raise translate_os_error(exc, "look into", path) from exc
     try:
         for entry in entries:
-            content = _read_file(directory, entry)
-            if content is None:
+            try:
+                descriptor = os.open(entry.file, _READ, dir_fd=directory)
+            except FileNotFoundError:
                 return f"{entry.type} {short_id(entry.id)}: the file is missing"
+            try:
+                content = os.read(descriptor, entry.size + 1)
+            finally:
+                os.close(descriptor)
             if sha256(content) != entry.sha256:
                 return f"{entry.type} {short_id(entry.id)}: the file differs from the manifest"
+    except OSError as exc:
+        raise translate_os_error(exc, "read file", entry.file) from exc
     finally:
         os.close(directory)
     return None
-
-
-def _read_file(directory: int, entry: Entry) -> Optional[bytes]:
-    try:
-        descriptor = os.open(entry.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
-    except FileNotFoundError:
-        return None
-    except OSError as exc:
-        raise translate_os_error(exc, "read file", entry.file) from exc
-    try:
-        return os.read(descriptor, entry.size + 1)
-    finally:
-        os.close(descriptor)
 
 
 def same_files(staged: Path, place: Path) -> bool:
