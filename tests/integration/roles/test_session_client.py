@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role session_client in an application's directory and without root: check, apply, check, apply, and away again."""
+"""The role session_client in an application's directory, without root: check, apply, check, apply, and away again."""
 
 from __future__ import annotations
 
