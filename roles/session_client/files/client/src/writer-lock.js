@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import pg from "pg";
 
 import { unavailable } from "./database.js";
-import { Misconfigured, WriterBusy } from "./errors.js";
+import { Misconfigured, Unavailable, WriterBusy } from "./errors.js";
 import { isDead } from "./identity.js";
 import { classOf } from "./outage.js";
 
@@ -41,6 +41,7 @@ export class WriterLock {
     this.connecting = null;
     /** Companies whose lock this connection holds. @type {Set<string>} */
     this.held = new Set();
+    this.closed = false;
   }
 
   /** @param {string} company */
@@ -77,6 +78,8 @@ export class WriterLock {
   }
 
   async close() {
+    this.closed = true;
+    await this.connecting?.catch(() => undefined); // one that is on its way would keep the process alive
     const client = this.client;
     this.client = null;
     this.held.clear();
@@ -99,6 +102,7 @@ export class WriterLock {
   }
 
   async #connect() {
+    if (this.closed) throw new Unavailable("take the writer's lock: it is closed");
     const client = new pg.Client(this.options);
     client.on("error", (error) => this.#lost(client, error));
     client.on("end", () => this.#lost(client, new Error("Connection terminated")));
