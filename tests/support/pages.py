@@ -72,7 +72,7 @@ def examples(page: Path) -> list[Example]:
     """The blocks ``sh`` of a page in order, each with the block of output that follows it."""
     found = []
     every = blocks(page)
-    for block, behind in zip(every, [*every[1:], None]):
+    for block, behind in zip(every, [*every[1:], None], strict=True):
         if block.language == "sh":
             shown = behind is not None and behind.language == "" and behind.headings == block.headings
             expected = behind.text if shown and behind is not None else None

@@ -20,7 +20,8 @@ from baileys_resilience.failover.settings import settings_from_dict
 from baileys_resilience.steps.engine import Step
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "docs" / "failover.md", ROOT / "docs" / "awx.md", ROOT / "roles" / "failover" / "README.md"]
+PAGES = [ROOT / "docs" / name for name in ("failover.md", "awx.md", "adoption.md")]
+PAGES.append(ROOT / "roles" / "failover" / "README.md")
 ROLE = ROOT / "roles" / "failover"
 SETTINGS = settings_from_dict({"host": "h", "companies": ["1"], "sessions_dir": "/s", "state_dir": "/v"})
 
