@@ -10,8 +10,6 @@ import signal
 import subprocess
 from pathlib import Path
 
-from machines import wait_until
-
 STATE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 INVENTORY = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "molecule" / "inventory"
 DOOMED_IP = "10.213.77.17"
@@ -26,7 +24,7 @@ class Controller:
         self._log = (folder / f"{id(self)}.log").open("w+")
         self._process = subprocess.Popen(
             ["ansible-playbook", "-i", INVENTORY, "-i", folder / "ssh.yml", *words],
-            env={**env, "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1", "ANSIBLE_HOME": str(folder / "ansible")},
+            env={**env, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": "1", "ANSIBLE_HOME": str(folder / "ansible")},
             cwd=folder, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
@@ -34,11 +32,12 @@ class Controller:
     def output(self) -> str:
         return Path(self._log.name).read_text("utf-8")
 
-    def wait_for(self, text: str, seconds: float = 120) -> None:
-        wait_until(lambda: text in self.output or self._process.poll() is not None, seconds, text)
-        assert text in self.output, self.output
+    @property
+    def recap(self) -> dict[str, str]:
+        """The last line of each host."""
+        return {line.split()[0]: line for line in self.output.splitlines() if "unreachable=" in line}
 
-    def end(self, seconds: float = 240) -> int:
+    def end(self, seconds: float = 600) -> int:
         return self._process.wait(timeout=seconds)
 
     def kill(self) -> None:

@@ -128,13 +128,17 @@ def install(place: Path, sources: Dict[str, bytes]) -> None:
 @contextlib.contextmanager
 def _staging(place: Path) -> Iterator[Path]:
     """A directory beside ``place``; whatever is in it at the end goes, and what a killed installation left there."""
-    for left in place.parent.glob(f".{place.name}.*"):
-        shutil.rmtree(left, ignore_errors=True)
+    _remove_leftovers(place)
     staged = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
         yield staged
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _remove_leftovers(place: Path) -> None:
+    for left in place.parent.glob(f".{place.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _write_tree(root: Path, sources: Dict[str, bytes]) -> None:
@@ -156,6 +160,7 @@ def _write_tree(root: Path, sources: Dict[str, bytes]) -> None:
 def remove(place: Path) -> None:
     try:
         shutil.rmtree(place)
+        _remove_leftovers(place)
         fsync_directory(place.parent)
     except OSError as exc:
         raise translate_os_error(exc, "remove library", place) from exc
