@@ -20,7 +20,9 @@ class Controller:
 
     def __init__(self, folder: Path, *words: str) -> None:
         (folder / "ssh.yml").write_text(json.dumps({"all": {"hosts": {"doomed": _by_ssh()}}}))
-        env = {name: value for name, value in os.environ.items() if name != "ANSIBLE_CONFIG"}
+        # molecule's own settings, among them colours
+        molecules = ("ANSIBLE_CONFIG", "ANSIBLE_FORCE_COLOR", "PY_COLORS")
+        env = {name: value for name, value in os.environ.items() if name not in molecules}
         self._log = (folder / f"{id(self)}.log").open("w+")
         self._process = subprocess.Popen(
             ["ansible-playbook", "-i", INVENTORY, "-i", folder / "ssh.yml", *words],
