@@ -31,6 +31,7 @@ WATCH = "the watch"
 _BROKEN, _HEALED, _LOCK = "fault.json", "healed.json", "fault.lock"
 _POLL_SECONDS = 0.5
 _RETRY_SECONDS = 5.0
+_GIVE_UP_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ class BrokenHost:
                 # The watch before the fault: a fault that nobody would heal must not be possible.
                 leave_behind(lambda: self._watch(broken))
                 faults.bring_about(fault)
-            except ResilienceError:
-                self._heal(broken, "the drill, since breaking failed")
+            except ResilienceError as exc:
+                self._heal_after(exc, broken)
                 raise
         return broken
 
@@ -108,6 +109,13 @@ class BrokenHost:
             if broken is None or only not in ("", broken.drill):
                 return None
             return self._heal(broken, by)
+
+    def _heal_after(self, error: ResilienceError, broken: Broken) -> None:
+        try:
+            self._heal(broken, "the drill, since breaking failed")
+        except ResilienceError as second:
+            error.cause += f"; and healing failed: {second.cause}"
+            error.hint = "heal it by hand; the watch on this host will try, too"
 
     def _heal(self, broken: Broken, by: str) -> Healed:
         fault = Fault.from_dict(broken.fault)
@@ -127,8 +135,9 @@ class BrokenHost:
             time.sleep(min(_POLL_SECONDS, broken.max_seconds))
             if not self._is_still(broken):
                 return
-        while self._is_still(broken):
-            # Whatever stands in the way: a watch that gave up would leave a database broken for ever.
+        give_up = limit + _GIVE_UP_SECONDS
+        while self._is_still(broken) and time.monotonic() < give_up:
+            # Whatever stands in the way may go: a watch that gave up at once would leave a database broken.
             with contextlib.suppress(ResilienceError, OSError, ValueError):
                 self.heal_it(WATCH, broken.drill)
             time.sleep(_RETRY_SECONDS)

@@ -127,6 +127,8 @@ class Drill:
         )
         taken = keys.take(self._settings, POSTGRES, salt)
         make_private_directory(self._dir)
+        for name in (_KEYS, _ANSWERED, _DETECTION):
+            (self._dir / name).unlink(missing_ok=True)
         self._open(drill)
         write_json(self._dir / _KEYS, keys.to_content(taken))
         return drill
