@@ -16,8 +16,8 @@ description:
   - What is broken is written down before it is broken, so that this module with O(state=healed) heals what any earlier
     drill left.
   - Needs no Python package beyond the standard library, and neither the toolkit nor a configuration on the host.
-  - The role P(baileys.resilience.failover_drill#role) uses it, and refuses hosts of production. This module itself knows
-    of no production.
+  - The role P(baileys.resilience.failover_drill#role) uses it, and refuses hosts of production. This module itself
+    knows of no production.
 author:
   - baileys.resilience contributors (@baileys-resilience)
 options:
@@ -56,8 +56,8 @@ options:
     choices: [stop, kill, freeze, isolate, command]
   unit:
     description:
-      - The unit that the database's processes belong to. Debian's C(postgresql.service) has none, its clusters have, such
-        as C(postgresql@17-main).
+      - The unit that the database's processes belong to. Debian's C(postgresql.service) has none, its clusters have,
+        such as C(postgresql@17-main).
     type: str
   addresses:
     description:
@@ -192,7 +192,12 @@ def heal_host(host: BrokenHost, params: Dict[str, Any], check_mode: bool) -> Dic
     current = host.current()
     if check_mode:
         said = f"would heal what was broken at {current.since}" if current else "nothing is broken"
-        return {"changed": current is not None, "msg": said, "broken": asdict(current) if current else None, "healed": None}
+        return {
+            "changed": current is not None,
+            "msg": said,
+            "broken": asdict(current) if current else None,
+            "healed": None,
+        }
     healed = host.heal_it(f"the drill, for {params['operator']}")
     # Where the watch was first, the drill has to know.
     known = healed or host.healed(params["drill"])

@@ -10,12 +10,12 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from lab import Lab, playbooks, processes
@@ -60,7 +60,7 @@ def answers(lab: Lab) -> bool:
     """By the way that the application takes."""
     try:
         lab.connect().close()
-    except Exception:  # whatever the driver says: it does not answer
+    except psycopg2.OperationalError:
         return False
     return True
 
@@ -99,3 +99,194 @@ def check_records(lab: Lab, record: dict[str, Any]) -> None:
         assert "@s.whatsapp.net" not in texts[0]
         assert texts[0].strip() == texts[1].strip() or json.loads(texts[0]) == json.loads(texts[1])
     assert not (Path(lab.state_dir) / "drill" / "keys.json").exists()
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"baileys_resilience_production_groups": ""}, "It is not known which hosts are production"),
+    ({"baileys_resilience_production_groups": "production"}, "It is not known which hosts are production"),
+    ({"baileys_resilience_production_groups": ["all"]}, f"{HOST} is of production (all), and is never drilled"),
+    ({"failover_drill_confirm": ""}, f"HINT: -e failover_drill_confirm={HOST}"),
+    ({"failover_drill_confirm": "all"}, f"HINT: -e failover_drill_confirm={HOST}"),
+    ({"failover_drill_fault_host": "elsewhere"}, "elsewhere is not in this inventory"),
+    ({"failover_drill_heal_command": []}, "a command to break needs one to heal"),
+    ({"failover_drill_break_command": ["/nowhere"]}, "this program is not there"),
+    ({"failover_drill_fault": "stop"}, "no unit is named"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "said"), REFUSED, ids=[said[:30] for _each, said in REFUSED])
+def test_what_must_not_be_broken_is_refused_before_anything_is_touched(
+    prepared_lab: Lab, play: Play, wrong: dict[str, Any], said: str
+) -> None:
+    before = len(records(prepared_lab))
+    played = play("failover_drill", *drill(prepared_lab, **wrong))
+    assert played.returncode != 0
+    assert said in " ".join(played.output.split())
+    assert answers(prepared_lab)
+    assert status(prepared_lab) == {"broken": None, "open": None}
+    assert len(records(prepared_lab)) == before
+
+
+def test_a_database_that_production_uses_is_refused(prepared_lab: Lab, play: Play, tmp_path: Path) -> None:
+    """Staging and production on one server: a group alone would not tell."""
+    more = tmp_path / "production.yml"
+    more.write_text("production: {hosts: {wa-prod: {baileys_resilience_login_host: db.example}}}\n")
+    same = {"failover_drill_login_host": "db.example"}
+    played = play("failover_drill", "-i", str(more), "--limit", HOST, *drill(prepared_lab, **same))
+    assert played.returncode != 0
+    assert "The database db.example is also that of wa-prod" in " ".join(played.output.split())
+    assert answers(prepared_lab)
+
+
+def test_check_mode_says_what_would_be_done_and_changes_nothing(live: Lab, play: Play) -> None:
+    wrong = {"failover_drill_confirm": ""}
+    played = play("failover_drill", "--check", *drill(live, **wrong))
+    assert (played.returncode, played.recap["changed"]) == (0, 0), played.output
+    said = " ".join(played.output.split())
+    for part in (f"drill of {HOST}: companies 962301, 962302", f"fault: command on {HOST}: run", "the watch on"):
+        assert part in said
+    assert "REFUSED" not in said
+    assert answers(live)
+    assert status(live) == {"broken": None, "open": None}
+
+
+def test_a_drill_of_sessions_on_files_is_refused_and_check_mode_says_so(live: Lab, play: Play) -> None:
+    moved = playbooks.command(live, "failover", "run", "--confirm", "all", "--cooldown", "0")
+    assert moved.returncode == 0, moved.stderr
+    why = "lives on files, and a drill begins on PostgreSQL. HINT: run the playbook failback first"
+    shown = play("failover_drill", "--check", *drill(live))
+    assert (shown.returncode, shown.recap["changed"]) == (0, 0), shown.output
+    assert f"REFUSED: company 962301 {why}" in " ".join(shown.output.split())
+    played = play("failover_drill", *drill(live))
+    assert played.returncode != 0
+    assert why in " ".join(played.output.split())
+    assert answers(live)
+
+
+def test_a_failover_that_fails_is_healed_all_the_same_and_the_record_says_where_and_why(live: Lab, play: Play) -> None:
+    entry = Path(f"{live.need_app().dir}-files") / "src" / "index.js"
+    good = entry.read_text("utf-8")
+    entry.write_text("process.exit(1);\n", "utf-8")
+    try:
+        played = play("failover_drill", *drill(live, failover_health_deadline=3))
+    finally:
+        entry.write_text(good, "utf-8")
+    assert played.returncode != 0
+    record = records(live)[-1]
+    assert (record["result"], record["fault"]["healed_by"]) == ("failed", "the drill, for maria")
+    assert record["runs"] == {"failover": {"run": record["runs"]["failover"]["run"], "outcome": "undone"}}
+    assert "Everything was taken back" in record["failed"][0]["why"]
+    assert record["times"]["detection"] is not None
+    assert f"drill on {HOST} failed: " in played.output
+    assert f"{record['drill']}.md" in played.output
+    assert stores(live) == {"postgres"}
+    assert status(live) == {"broken": None, "open": None}
+
+
+def test_a_fault_that_does_not_reach_the_database_fails_the_drill(live: Lab, play: Play) -> None:
+    nothing = {"failover_drill_break_command": ["true"], "failover_drill_detect_seconds": 3}
+    played = play("failover_drill", *drill(live, **nothing))
+    assert played.returncode != 0
+    failed = records(live)[-1]["failed"]
+    assert [each["where"] for each in failed] == ["wait until the database is seen dead"]
+    assert "the database still answers after 3 s. HINT: the fault does not reach" in failed[0]["why"]
+    assert stores(live) == {"postgres"}
+
+
+@contextmanager
+def running_drill(lab: Lab, **variables: Any) -> Iterator[subprocess.Popen[str]]:
+    words = ["ansible-playbook", "-i", str(lab.path / "inventory.yml"), "baileys.resilience.failover_drill"]
+    with (lab.path / "logs" / "killed-drill.log").open("w") as output:
+        child = subprocess.Popen(
+            [*words, *drill(lab, **variables)], cwd=lab.path, env=playbooks.environment(lab),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield child
+        finally:
+            processes.signal_tree(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+def kill_when_broken(lab: Lab, **variables: Any) -> None:
+    """The controller is gone as soon as the database is dead, and before a failover has begun."""
+    with running_drill(lab, **variables) as child:
+        processes.wait_until(lambda: not answers(lab) or child.poll() is not None, "the database is dead", 60, 0.02)
+        assert child.poll() is None, (lab.path / "logs" / "killed-drill.log").read_text("utf-8")
+        processes.signal_tree(child.pid, signal.SIGKILL)
+
+
+def watches(lab: Lab) -> list[int]:
+    """What drills have left behind on the host of this lab."""
+    found = []
+    for pid in processes.all_pids():
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_text("utf-8")
+            mark = Path(f"/proc/{pid}/environ").read_text("utf-8", "replace")
+        except OSError:
+            continue
+        if "drill_fault" in words and f"={lab.path}\0" in mark:
+            found.append(pid)
+    return found
+
+
+def test_a_drill_whose_controller_is_killed_is_healed_by_the_watch(live: Lab, play: Play) -> None:
+    kill_when_broken(live, failover_drill_max_seconds=5)
+    processes.wait_until(lambda: answers(live), "the watch has healed", 60)
+    processes.wait_until(lambda: status(live)["broken"] is None, "the watch has written so", 30)
+    processes.wait_until(lambda: not watches(live), "the watch has ended", 30)
+    refused = play("failover_drill", *drill(live))
+    assert refused.returncode != 0
+    assert "heal what it left with -e failover_drill_left=heal" in " ".join(refused.output.split())
+    left = status(live)["open"]
+    assert (left["operator"], left["over"]) == ("maria", False)
+    shown = playbooks.command(live, "drill", "status")
+    assert f"OPEN: {left['drill']} by maria since" in shown.stdout
+    ended = play("failover_drill", *drill(live, failover_drill_left="heal", failover_drill_break_command=["true"],
+                                          failover_drill_detect_seconds=1))  # fmt: skip
+    assert ended.returncode != 0, "the second drill breaks nothing"
+    record = next(each for each in records(live) if each["drill"] == left["drill"])
+    assert (record["result"], record["fault"]["healed_by"]) == ("abandoned", "the watch")
+
+
+def test_what_a_drill_left_whose_host_has_booted_is_healed_by_the_next_one(live: Lab, play: Play) -> None:
+    """With the controller the watch has gone, as at a boot: the database stays dead until somebody comes."""
+    kill_when_broken(live)
+    (watch,) = watches(live)
+    os.kill(watch, signal.SIGKILL)
+    left = status(live)["open"]
+    assert not answers(live)
+    played = play("failover_drill", *drill(live, failover_drill_left="heal"))
+    assert played.returncode == 0, played.output
+    first, second = records(live)[-2:]
+    assert (first["drill"], first["result"]) == (left["drill"], "abandoned")
+    assert second["result"] == "passed"
+    assert stores(live) == {"postgres"}
+
+
+def test_a_human_on_the_host_heals_without_the_controller(live: Lab) -> None:
+    kill_when_broken(live)
+    healed = playbooks.command(live, "drill", "heal")
+    assert "healed: run " in healed.stdout, healed.stderr
+    assert answers(live)
+    assert playbooks.command(live, "drill", "heal").stdout == "nothing is broken by a drill here\n"
+    processes.wait_until(lambda: not watches(live), "the watch has ended", 30)
+    ended = subprocess.run(
+        [sys.executable, "-m", "baileys_resilience.cli", "--config", live.path / "failover.json", "drill", "end"],
+        input='{"abandoned": true}', capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "abandoned" in ended.stdout, ended.stderr
+
+
+def test_a_team_fails_over_and_back_by_hand_while_the_drill_waits(live: Lab, play: Play) -> None:
+    team = {"failover_drill_by": "team", "failover_drill_team_seconds": 90}
+    with running_drill(live, **team) as child:
+        for operation, store in (("failover", "files"), ("failback", "postgres")):
+            wanted = store == "postgres"
+            processes.wait_until(lambda wanted=wanted: answers(live) is wanted, f"it is time for a {operation}", 60)
+            done = playbooks.command(live, operation, "run", "--confirm", "all", "--cooldown", "0")
+            assert done.returncode == 0, done.stderr
+        assert child.wait(timeout=120) == 0, (live.path / "logs" / "killed-drill.log").read_text("utf-8")
+    record = records(live)[-1]
+    assert (record["result"], record["failover_by"]) == ("passed", "team")
+    assert all(entry["back_on_postgres"]["good"] for entry in record["companies"].values())

@@ -48,7 +48,7 @@ class Fault:
     heal_command: Tuple[str, ...] = ()
 
     def as_dict(self) -> Dict[str, Any]:
-        return asdict(self)
+        return {name: list(each) if isinstance(each, tuple) else each for name, each in asdict(self).items()}
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> Fault:
