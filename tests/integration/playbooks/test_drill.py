@@ -1,11 +1,15 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook failover_drill against live sessions: whole, refused, failing, killed, and after one that was killed."""
+"""The playbook failover_drill against live sessions: whole, refused, failing, killed, and after one that was killed.
+What docs/game_day.md tells a team to type is what is typed here.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -18,18 +22,36 @@ from typing import Any
 import psycopg2
 import pytest
 
+from baileys_resilience.drill.broken import WATCH_PROCESS
 from lab import Lab, playbooks, processes
 from lab.inventory import HOST
 from lab.state import PROJECT
 from tests.integration.playbooks.conftest import Play
 
 LAB = str(PROJECT / "lab" / "lab")
+PAGE = PROJECT / "docs" / "game_day.md"
+PAGE_HOST = "wa_staging_1"
 
 
-def drill(lab: Lab, fault: str = "postgres-kill", **variables: Any) -> list[str]:
+def typed(heading: str) -> list[tuple[str, list[str]]]:
+    """The playbooks that a section of the page runs, with their arguments, for the lab's host."""
+    section = PAGE.read_text("utf-8").split(f"\n## {heading}")[1].split("\n## ")[0].replace(PAGE_HOST, HOST)
+    found = re.findall(r"^ansible-playbook baileys\.resilience\.(\w+)(.*)$", section, re.MULTILINE)
+    return [(name, shlex.split(arguments)) for name, arguments in found]
+
+
+def shown(heading: str) -> list[str]:
+    """The lines that the page shows as printed there, as patterns: numbers differ."""
+    section = PAGE.read_text("utf-8").split(f"\n## {heading}")[1].split("\n## ")[0].replace(PAGE_HOST, HOST)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    block = next(text for language, text in blocks if not language)
+    return [re.sub(r"\d+(\\\.\d+)?", r"\\d+(\\.\\d+)?", re.escape(line)) for line in block.splitlines()]
+
+
+def drill(lab: Lab, fault: str = "postgres-kill", *, confirm: bool = True, **variables: Any) -> list[str]:
     """Extra variables of a drill: the lab breaks and heals, as an operator's own words would."""
     given: dict[str, Any] = {
-        "failover_drill_confirm": HOST,
+        **({"failover_drill_confirm": HOST} if confirm else {}),
         "baileys_resilience_production_groups": ["production"],
         "failover_drill_fault": "command",
         "failover_drill_break_command": [LAB, "break", fault, "--dir", str(lab.path)],
@@ -38,6 +60,31 @@ def drill(lab: Lab, fault: str = "postgres-kill", **variables: Any) -> list[str]
         **variables,
     }
     return ["-e", json.dumps(given)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(prepared_lab: Lab) -> Iterator[None]:
+    """A test that fails half-way leaves no open drill to the next one."""
+    yield
+    playbooks.command(prepared_lab, "drill", "heal")
+    if status(prepared_lab)["open"]:
+        end_by_hand(prepared_lab)
+
+
+def end_by_hand(lab: Lab) -> str:
+    """What the playbook does for a drill that was cut off."""
+    words = [
+        sys.executable,
+        "-m",
+        "baileys_resilience.cli",
+        "--config",
+        str(lab.path / "failover.json"),
+        "drill",
+        "end",
+    ]
+    done = subprocess.run(words, input='{"abandoned": true}', capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def records(lab: Lab) -> list[dict[str, Any]]:
@@ -66,8 +113,11 @@ def answers(lab: Lab) -> bool:
 
 
 def test_a_drill_breaks_fails_over_checks_heals_fails_back_and_writes_it_down(live: Lab, play: Play) -> None:
-    played = play("failover_drill", *drill(live))
+    ((name, arguments),) = typed("Script 1")
+    played = play(name, *arguments, *drill(live, confirm=False))
     assert played.returncode == 0, played.output
+    (last_line,) = shown("Script 1")
+    assert re.search(last_line, " ".join(played.output.split())), last_line
     record = records(live)[-1]
     assert (record["result"], record["failed"], record["operator"], record["host"]) == ("passed", [], "maria", HOST)
     assert (record["fault"]["kind"], record["fault"]["healed_by"]) == ("command", "the drill, for maria")
@@ -80,7 +130,6 @@ def test_a_drill_breaks_fails_over_checks_heals_fails_back_and_writes_it_down(li
         for place in ("on_files", "back_on_postgres"):
             assert entry[place]["good"]
             assert entry[place]["same"] > 1000
-    assert f"drill on {HOST} passed: seen dead after" in played.output
     assert stores(live) == {"postgres"}
     assert status(live) == {"broken": None, "open": None}
     for company in live.companies:
@@ -139,12 +188,13 @@ def test_a_database_that_production_uses_is_refused(prepared_lab: Lab, play: Pla
 
 
 def test_check_mode_says_what_would_be_done_and_changes_nothing(live: Lab, play: Play) -> None:
-    wrong = {"failover_drill_confirm": ""}
-    played = play("failover_drill", "--check", *drill(live, **wrong))
+    _site, (name, arguments) = typed("The week before")
+    played = play(name, *arguments, *drill(live, confirm=False))
     assert (played.returncode, played.recap["changed"]) == (0, 0), played.output
     said = " ".join(played.output.split())
-    for part in (f"drill of {HOST}: companies 962301, 962302", f"fault: command on {HOST}: run", "the watch on"):
-        assert part in said
+    assert f"fault: command on {HOST}: run {LAB} to break" in said
+    for line in shown("The week before"):
+        assert line.startswith("fault: ") or re.search(line, said), line
     assert "REFUSED" not in said
     assert answers(live)
     assert status(live) == {"broken": None, "open": None}
@@ -194,11 +244,11 @@ def test_a_fault_that_does_not_reach_the_database_fails_the_drill(live: Lab, pla
 
 
 @contextmanager
-def running_drill(lab: Lab, **variables: Any) -> Iterator[subprocess.Popen[str]]:
+def running_drill(lab: Lab, *arguments: str, **variables: Any) -> Iterator[subprocess.Popen[str]]:
     words = ["ansible-playbook", "-i", str(lab.path / "inventory.yml"), "baileys.resilience.failover_drill"]
     with (lab.path / "logs" / "killed-drill.log").open("w") as output:
         child = subprocess.Popen(
-            [*words, *drill(lab, **variables)], cwd=lab.path, env=playbooks.environment(lab),
+            [*words, *arguments, *drill(lab, **variables)], cwd=lab.path, env=playbooks.environment(lab),
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, text=True, start_new_session=True,
         )  # fmt: skip
         try:
@@ -221,17 +271,18 @@ def watches(lab: Lab) -> list[int]:
     found = []
     for pid in processes.all_pids():
         try:
-            words = Path(f"/proc/{pid}/cmdline").read_text("utf-8")
+            name = Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
             mark = Path(f"/proc/{pid}/environ").read_text("utf-8", "replace")
         except OSError:
             continue
-        if "drill_fault" in words and f"={lab.path}\0" in mark:
+        if name == WATCH_PROCESS and f"={lab.path}\0" in mark:
             found.append(pid)
     return found
 
 
 def test_a_drill_whose_controller_is_killed_is_healed_by_the_watch(live: Lab, play: Play) -> None:
     kill_when_broken(live, failover_drill_max_seconds=5)
+    assert len(watches(live)) == 1
     processes.wait_until(lambda: answers(live), "the watch has healed", 60)
     processes.wait_until(lambda: status(live)["broken"] is None, "the watch has written so", 30)
     processes.wait_until(lambda: not watches(live), "the watch has ended", 30)
@@ -242,10 +293,11 @@ def test_a_drill_whose_controller_is_killed_is_healed_by_the_watch(live: Lab, pl
     assert (left["operator"], left["over"]) == ("maria", False)
     shown = playbooks.command(live, "drill", "status")
     assert f"OPEN: {left['drill']} by maria since" in shown.stdout
-    ended = play("failover_drill", *drill(live, failover_drill_left="heal", failover_drill_break_command=["true"],
-                                          failover_drill_detect_seconds=1))  # fmt: skip
-    assert ended.returncode != 0, "the second drill breaks nothing"
-    record = next(each for each in records(live) if each["drill"] == left["drill"])
+    ((name, arguments),) = typed("Abort when")
+    ended = play(name, *arguments, *drill(live, confirm=False))
+    assert ended.returncode == 0, ended.output
+    record = records(live)[-1]
+    assert record["drill"] == left["drill"], "another drill was begun"
     assert (record["result"], record["fault"]["healed_by"]) == ("abandoned", "the watch")
 
 
@@ -271,21 +323,17 @@ def test_a_human_on_the_host_heals_without_the_controller(live: Lab) -> None:
     assert answers(live)
     assert playbooks.command(live, "drill", "heal").stdout == "nothing is broken by a drill here\n"
     processes.wait_until(lambda: not watches(live), "the watch has ended", 30)
-    ended = subprocess.run(
-        [sys.executable, "-m", "baileys_resilience.cli", "--config", live.path / "failover.json", "drill", "end"],
-        input='{"abandoned": true}', capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert "abandoned" in ended.stdout, ended.stderr
+    assert "abandoned" in end_by_hand(live)
 
 
 def test_a_team_fails_over_and_back_by_hand_while_the_drill_waits(live: Lab, play: Play) -> None:
-    team = {"failover_drill_by": "team", "failover_drill_team_seconds": 90}
-    with running_drill(live, **team) as child:
-        for operation, store in (("failover", "files"), ("failback", "postgres")):
-            wanted = store == "postgres"
-            processes.wait_until(lambda wanted=wanted: answers(live) is wanted, f"it is time for a {operation}", 60)
-            done = playbooks.command(live, operation, "run", "--confirm", "all", "--cooldown", "0")
-            assert done.returncode == 0, done.stderr
+    (_drill, begin), look, over, back = typed("Script 2")
+    with running_drill(live, *begin, failover_drill_team_seconds=90) as child:
+        processes.wait_until(lambda: not answers(live) or child.poll() is not None, "the drill has broken it", 60)
+        for (name, arguments), dead in ((look, True), (over, True), (back, False)):
+            processes.wait_until(lambda dead=dead: answers(live) is not dead, f"it is time for {name}", 60)
+            done = play(name, *arguments)
+            assert done.returncode == 0, done.output
         assert child.wait(timeout=120) == 0, (live.path / "logs" / "killed-drill.log").read_text("utf-8")
     record = records(live)[-1]
     assert (record["result"], record["failover_by"]) == ("passed", "team")

@@ -28,6 +28,8 @@ from . import faults
 from .faults import Fault
 
 WATCH = "the watch"
+#: how ps shows it, at most 15 characters
+WATCH_PROCESS = "baileys-drill"
 _BROKEN, _HEALED, _LOCK = "fault.json", "healed.json", "fault.lock"
 _POLL_SECONDS = 0.5
 _RETRY_SECONDS = 5.0
@@ -130,6 +132,8 @@ class BrokenHost:
         """Runs in a process of its own. Ends as soon as somebody has healed."""
         os.close(self._lock)  # it is the caller's, and would be held by this process too
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/comm").write_text(WATCH_PROCESS, "ascii")
         limit = time.monotonic() + broken.max_seconds
         while time.monotonic() < limit:
             time.sleep(min(_POLL_SECONDS, broken.max_seconds))

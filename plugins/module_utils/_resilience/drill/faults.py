@@ -151,8 +151,8 @@ def _isolate(fault: Fault) -> None:
         hook = "output"
         rules = [f"{family} daddr {address} {rules[0]}" for family, address in _addresses(fault)]
     # Deleted first in the same transaction, so that a table which is there is replaced and not added to.
-    text = [f"table inet {TABLE}", f"delete table inet {TABLE}", f"table inet {TABLE} {{ chain drill {{"]
-    text += [f"type filter hook {hook} priority -300; policy accept;", *rules, "} }"]
+    text = [f"table inet {TABLE}", f"delete table inet {TABLE}", f"table inet {TABLE} {{", "chain drill {"]
+    text += [f"type filter hook {hook} priority -300; policy accept;", *rules, "}", "}"]
     _nft(["-f", "-"], "\n".join(text) + "\n")
 
 
@@ -292,8 +292,10 @@ def _run(words: Sequence[str], text: str = "", *, allowed: Sequence[int] = (0,))
     except OSError as exc:
         raise _not_started(exc, where) from exc
     if done.returncode not in allowed:
-        said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["it said nothing"]
-        raise StepFailed(f"exit code {done.returncode}: {said[0]}", hint="run it by hand on this host", **where)
+        said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+        # nft ends with a line that points at the mistake, Python with the mistake itself.
+        line = next((each for each in said if "error" in each.lower()), said[-1])
+        raise StepFailed(f"exit code {done.returncode}: {line}", hint="run it by hand on this host", **where)
     return done.stdout
 
 
