@@ -194,7 +194,7 @@ def test_check_mode_says_what_would_be_done_and_changes_nothing(live: Lab, play:
     said = " ".join(played.output.split())
     assert f"fault: command on {HOST}: run {LAB} to break" in said
     for line in shown("The week before"):
-        assert line.startswith("fault: ") or re.search(line, said), line
+        assert line.startswith("fault:") or re.search(line, said), line
     assert "REFUSED" not in said
     assert answers(live)
     assert status(live) == {"broken": None, "open": None}

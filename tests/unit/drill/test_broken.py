@@ -199,3 +199,13 @@ def test_what_a_command_is_given_does_not_get_into_an_error(place: Path) -> None
     with pytest.raises(ResilienceError) as caught:
         host(place).break_it(fault(place, break_command=("false", secret)), "d1", "maria", 60)
     assert secret not in str(caught.value)
+
+
+def test_the_sentences_of_faults_are_those_that_the_page_shows() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "game_day.md").read_text("utf-8")
+    made = Fault("isolate", addresses=("db.staging.example.net",))
+    assert f"fault: isolate on wa_staging_1: {made.sentence()}\n" in page
+    assert Fault("isolate").sentence().startswith("drop packets that come in for port 5432")
+    assert (
+        Fault("freeze", unit="postgresql@17-main").sentence() == "freeze every process of the unit postgresql@17-main"
+    )
