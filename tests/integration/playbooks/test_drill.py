@@ -176,14 +176,26 @@ def test_what_must_not_be_broken_is_refused_before_anything_is_touched(
     assert len(records(prepared_lab)) == before
 
 
-def test_a_database_that_production_uses_is_refused(prepared_lab: Lab, play: Play, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("staging", "name"),
+    [
+        ({"failover_drill_login_host": "db.example"}, "db.example"),
+        ({"failover_drill_fault_host": "staging-db"}, "staging-db"),
+        ({"failover_drill_fault_host": "staging-db"}, "192.0.2.7"),
+    ],
+)
+def test_a_database_that_production_uses_is_refused(
+    prepared_lab: Lab, play: Play, tmp_path: Path, staging: dict[str, str], name: str
+) -> None:
     """Staging and production on one server: a group alone would not tell."""
     more = tmp_path / "production.yml"
-    more.write_text("production: {hosts: {wa-prod: {baileys_resilience_login_host: db.example}}}\n")
-    same = {"failover_drill_login_host": "db.example"}
-    played = play("failover_drill", "-i", str(more), "--limit", HOST, *drill(prepared_lab, **same))
+    more.write_text(
+        f"production: {{hosts: {{wa-prod: {{baileys_resilience_login_host: {name}}}}}}}\n"
+        "others: {hosts: {staging-db: {ansible_host: 192.0.2.7}}}\n"
+    )
+    played = play("failover_drill", "-i", str(more), "--limit", HOST, *drill(prepared_lab, **staging))
     assert played.returncode != 0
-    assert "The database db.example is also that of wa-prod" in " ".join(played.output.split())
+    assert "is also that of wa-prod, which is of production" in " ".join(played.output.split())
     assert answers(prepared_lab)
 
 

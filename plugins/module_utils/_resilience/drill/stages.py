@@ -31,8 +31,8 @@ from .record import as_markdown, make_record
 
 _OPEN, _KEYS, _ANSWERED, _DETECTION = "current.json", "keys.json", "answered", "detection.json"
 _POLL_SECONDS = 0.5
-#: what a drill may take beyond its fault: the failback, the record
-_AFTERWARDS_SECONDS = 300.0
+#: what a drill may take beyond its fault: a team that fails back, the record
+_AFTERWARDS_SECONDS = 1800.0
 
 
 @dataclass
