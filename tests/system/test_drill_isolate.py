@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 
@@ -39,11 +37,6 @@ faults.heal(fault)
 print(connects(server))
 print(subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout == "")
 """
-needed = [name for name in ("unshare", "nft", "ip") if not shutil.which(name)]
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="a network of its own needs root"),
-    pytest.mark.skipif(bool(needed), reason=f"not there: {', '.join(needed)}"),
-]
 
 
 @pytest.mark.parametrize("addresses", [[], ["localhost"]], ids=["on the database's host", "on the application's host"])

@@ -41,7 +41,8 @@ def ask(settings: FailoverSettings) -> None:
     """
     patience = settings.policy.connect_seconds
     opened = session(settings.database, operation="probe", deadline_seconds=patience, connect_seconds=patience)
-    with opened as (connection, _deadline), connection.cursor() as cursor:
+    with opened as (connection, _deadline):
+        cursor = connection.cursor()
         cursor.execute("SELECT pg_is_in_recovery()")
         if cursor.fetchone()[0]:
             raise ReadOnly(

@@ -261,7 +261,7 @@ def _addresses(fault: Fault) -> List[Tuple[str, str]]:
                 subject=name,
                 hint="check baileys_resilience_login_host and the resolver of this host",
             ) from exc
-        found += [("ip6" if family == socket.AF_INET6 else "ip", str(where[0])) for family, _, _, _, where in answers]
+        found += [("ip6" if each[0] == socket.AF_INET6 else "ip", str(each[4][0])) for each in answers]
     return sorted(set(found))
 
 

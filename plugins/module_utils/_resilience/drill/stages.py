@@ -105,7 +105,7 @@ class Drill:
         """Open a drill: every key as it is now. Raises what refuses it."""
         refused = self.refusals()
         if refused:
-            cause, _, hint = refused[0].partition(". HINT: ")
+            cause, _mark, hint = refused[0].partition(". HINT: ")
             raise StepFailed(cause, operation="begin drill", subject=self._settings.host, hint=hint or "see check")
         salt = keys.new_salt()
         name = re.sub(r"[^A-Za-z0-9._-]", "-", self._settings.host)
@@ -240,7 +240,8 @@ class Drill:
 
     def _server_version(self) -> str:
         opened = session(self._settings.database, operation="begin drill")
-        with opened as (connection, _deadline), connection.cursor() as cursor:
+        with opened as (connection, _deadline):
+            cursor = connection.cursor()
             cursor.execute("SHOW server_version")
             return str(cursor.fetchone()[0])
 
