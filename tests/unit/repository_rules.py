@@ -33,6 +33,7 @@ ALLOWED_PARTS = {
     "backup": {"sessions", "steps", "notify"},
     "restore": {"sessions", "steps", "notify", "backup"},
     "failover": {"sessions", "steps", "notify", "restore"},
+    "drill": {"sessions", "steps", "notify", "failover"},
 }
 # The command line is the top of the library: it may use every part.
 TOP_FILES = {"__main__.py", "cli.py", "cli"}

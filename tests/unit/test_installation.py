@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
 import baileys_resilience
 from baileys_resilience import installation
-from baileys_resilience.errors import ForeignFiles, StoreError
+from baileys_resilience.errors import Busy, ForeignFiles, StoreError
 from baileys_resilience.installation import check_ours, compare, install, package_sources, remove
 
 SOURCES = package_sources("baileys_resilience")
@@ -69,3 +72,44 @@ def test_a_place_that_cannot_be_written_is_a_typed_error(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError):
         install(tmp_path / "file" / "baileys_resilience", SOURCES)
+
+
+def killed_while_it_staged(place: Path) -> Path:
+    left = place.parent / f".{place.name}.abcd"
+    left.mkdir(parents=True)
+    (left / "cli.py").write_bytes(b"half")
+    return left
+
+
+def test_what_a_killed_installation_left_goes_with_the_next_and_with_the_library(tmp_path: Path) -> None:
+    place = tmp_path / "lib" / "baileys_resilience"
+    killed_while_it_staged(place)
+    install(place, SOURCES)
+    assert [path.name for path in place.parent.iterdir()] == ["baileys_resilience"]
+    killed_while_it_staged(place)
+    remove(place)
+    assert list(place.parent.iterdir()) == []
+
+
+def test_a_second_installation_waits_for_the_first(tmp_path: Path) -> None:
+    place = tmp_path / "baileys_resilience"
+    first = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    at_work = killed_while_it_staged(place)
+    second = threading.Thread(target=install, args=(place, SOURCES))
+    second.start()
+    second.join(timeout=0.5)
+    assert at_work.exists(), "what the first has staged is not taken away under its hands"
+    assert not place.exists()
+    os.close(first)
+    second.join(timeout=30)
+    assert not compare(place, SOURCES)
+
+
+def test_an_installation_that_waited_for_nothing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "_PATIENCE_SECONDS", 0)
+    first = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    with pytest.raises(Busy, match="another installation runs"):
+        install(tmp_path / "baileys_resilience", SOURCES)
+    os.close(first)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from . import __version__
+from .drill import commands as drill
 from .errors import ResilienceError, UsageError
 from .failover.configuration import load_settings
 from .failover.contacts import need_contacts
@@ -242,6 +243,11 @@ def _mirror(options: argparse.Namespace, settings: FailoverSettings, progress: P
     return Answer(found.as_dict(), found.lines(), found.exit_code)
 
 
+def _drill(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    told = drill.dispatch(options, settings)
+    return Answer(told.content, told.lines, told.exit_code)
+
+
 _HANDLERS: Dict[str, Handler] = {
     "failover": _operation,
     "failback": _operation,
@@ -252,6 +258,7 @@ _HANDLERS: Dict[str, Handler] = {
     "contacts": _contacts,
     "init-db": _init_db,
     "mirror": _mirror,
+    "drill": _drill,
 }
 
 
@@ -289,6 +296,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     follow.add_argument("--change-log", action="store_true", help="read the change log that init-db --change-log made")
     follow.add_argument("--company", default="", help="with acknowledge: the company whose deletion was meant")
+    drill.add_arguments(commands.add_parser("drill", help="a drill of failover and failback: status, heal"))
     return parser
 
 

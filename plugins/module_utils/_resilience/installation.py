@@ -17,14 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Iterator, List
 
-from .errors import ForeignFiles, Misconfigured
+from .errors import Busy, ForeignFiles, Misconfigured
 from .files import exchange, fsync_directory, translate_os_error
+from .locks import held
 
 NAME = "baileys_resilience"
 _MARK = b"baileys.resilience"
 # Readable by all: the library holds no secret, and cron jobs of other users may run the command.
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
+#: an installation takes less than a second
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass
@@ -98,9 +101,16 @@ def check_ours(place: Path) -> None:
 
 
 def install(place: Path, sources: Dict[str, bytes]) -> None:
-    """Make ``place`` hold exactly ``sources``. A crash leaves the old tree or the new one, whole."""
+    """Make ``place`` hold exactly ``sources``. A crash leaves the old tree or the new one, whole; what it had staged is
+    removed by the next installation, which waits for one that still runs.
+    """
     try:
-        with _staging(place) as staged:
+        for each in reversed([d for d in (place.parent, *place.parent.parents) if not d.exists()]):
+            each.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        busy = Busy(
+            "another installation runs", operation="install library", subject=str(place), hint="run this again later"
+        )
+        with held(place.parent, _PATIENCE_SECONDS, busy), _staging(place) as staged:
             _write_tree(staged, sources)
             if not place.exists():
                 os.rename(staged, place)
@@ -117,14 +127,18 @@ def install(place: Path, sources: Dict[str, bytes]) -> None:
 
 @contextlib.contextmanager
 def _staging(place: Path) -> Iterator[Path]:
-    """A directory beside ``place``; whatever is in it at the end goes."""
-    for each in reversed([d for d in (place.parent, *place.parent.parents) if not d.exists()]):
-        each.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+    """A directory beside ``place``; whatever is in it at the end goes, and what a killed installation left there."""
+    _remove_leftovers(place)
     staged = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
         yield staged
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _remove_leftovers(place: Path) -> None:
+    for left in place.parent.glob(f".{place.name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _write_tree(root: Path, sources: Dict[str, bytes]) -> None:
@@ -146,6 +160,7 @@ def _write_tree(root: Path, sources: Dict[str, bytes]) -> None:
 def remove(place: Path) -> None:
     try:
         shutil.rmtree(place)
+        _remove_leftovers(place)
         fsync_directory(place.parent)
     except OSError as exc:
         raise translate_os_error(exc, "remove library", place) from exc

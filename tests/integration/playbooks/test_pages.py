@@ -20,12 +20,8 @@ from baileys_resilience.failover.settings import settings_from_dict
 from baileys_resilience.steps.engine import Step
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [
-    ROOT / "docs" / "failover.md",
-    ROOT / "docs" / "awx.md",
-    ROOT / "docs" / "runbook.md",
-    ROOT / "roles" / "failover" / "README.md",
-]
+PAGES = [ROOT / "docs" / name for name in ("failover.md", "awx.md", "runbook.md", "adoption.md")]
+PAGES.append(ROOT / "roles" / "failover" / "README.md")
 ROLE = ROOT / "roles" / "failover"
 SETTINGS = settings_from_dict({"host": "h", "companies": ["1"], "sessions_dir": "/s", "state_dir": "/v"})
 
@@ -36,14 +32,15 @@ def page(request: pytest.FixtureRequest) -> str:
 
 
 def test_every_playbook_that_a_page_names_exists(page: str) -> None:
-    named = set(re.findall(r"baileys\.resilience\.([a-z_]+)", page)) - {"toolkit", "failover"}
+    named = set(re.findall(r"baileys\.resilience\.([a-z_]+)", page)) - {path.name for path in ROLE.parent.iterdir()}
     assert named
     assert [name for name in named if not (ROOT / "playbooks" / f"{name}.yml").is_file()] == []
 
 
 def test_every_variable_that_a_page_names_is_one_of_the_role(page: str) -> None:
-    text = (ROLE / "defaults" / "main.yml").read_text("utf-8")
-    known = set(yaml.safe_load(text)) | set(re.findall(r"\bbaileys_resilience_[a-z_]+", text))
+    text = "\n".join(path.read_text("utf-8") for path in ROLE.parent.glob("*/defaults/main.yml"))
+    known = set(re.findall(r"^([a-z_]+):|\b(baileys_resilience_[a-z_]+)", text, re.MULTILINE))
+    known = {name for found in known for name in found}
     known |= {"failover_prepare", "failover_tag", "baileys_resilience_reports"}
     named = set(re.findall(r"\b(?:failover|baileys_resilience)_[a-z_]+", page))
     assert named - known == set()
@@ -88,6 +85,19 @@ def test_every_message_on_the_page_is_one_that_can_be_met() -> None:
     parts = [part.strip() for text in quoted for part in text.split("...") if part.strip()]
     assert parts
     assert [part for part in parts if part not in sources] == []
+
+
+def test_every_message_of_a_host_that_cannot_be_worked_on_is_one_that_can_be_met() -> None:
+    table = PAGES[0].read_text("utf-8").split("## A host that cannot")[1].split("\n## ")[0]
+    quoted = chain.from_iterable(
+        re.findall(r"`([^`]+)`", row.split("|")[1]) for row in table.splitlines() if row.startswith("| `")
+    )
+    places = [*(ROOT / "roles").rglob("tasks/*.yml"), *(ROOT / "roles").rglob("vars/*.yml")]
+    sources = "\n".join(path.read_text("utf-8") for path in [*places, *(ROOT / "plugins" / "action").glob("*.py")])
+    parts = [part.strip(" ,") for text in quoted for part in text.split("...") if part.strip(" ,")]
+    assert len(parts) > 10
+    ansible = {"Validation of arguments failed"}
+    assert [part for part in parts if part not in " ".join(sources.split()) and part not in ansible] == []
 
 
 def test_the_generated_pages_are_what_would_be_generated_now(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -299,3 +300,14 @@ def test_another_worktree_in_the_settings_than_was_prepared_is_refused_until_it_
     assert code.prepare(moved)["changed"]
     assert check_prepared(moved).worktree == str(tmp_path / "other")
     assert not code.prepare(moved)["changed"]
+
+
+def test_of_two_preparations_at_once_one_works_and_the_other_finds_it_done(tmp_path: Path) -> None:
+    git_repository(tmp_path / "app")
+    installs = tmp_path / "installs"
+    slow = ["sh", "-c", f"test ! -e busy && touch busy && echo x >>{installs} && sleep 0.5 && rm busy"]
+    given = settings(tmp_path, source="tag", install=slow)
+    with ThreadPoolExecutor(2) as two:
+        both = [two.submit(code.prepare, given) for _ in range(2)]
+    assert sorted(each.result()["changed"] for each in both) == [False, True]
+    assert installs.read_text() == "x\n"

@@ -22,8 +22,9 @@ from typing import Any, Mapping, Optional
 
 from .. import guarded
 from ..clock import now_iso
-from ..errors import Misconfigured, ResilienceError, StepFailed, UsageError
+from ..errors import Busy, Misconfigured, ResilienceError, StepFailed, UsageError
 from ..files import make_private_directory, translate_os_error, write_json
+from ..locks import held
 from .processes import User, look_up_user, run
 from .settings import FailoverSettings
 from .shared_paths import check_shared
@@ -147,10 +148,16 @@ def _as_prepared(settings: FailoverSettings, commit: str) -> Optional[Prepared]:
 
 
 def prepare(settings: FailoverSettings) -> Mapping[str, Any]:
-    """Make or refresh the worktree. Idempotent: ``changed`` is False when it was as it should be."""
+    """Make or refresh the worktree, one controller at a time. ``changed`` is False when it was as it should be."""
     if settings.code.source == "none":
         return {"changed": False, "source": "none"}
     make_private_directory(settings.state)
+    busy = Busy("somebody else prepares it", operation="prepare code", subject=settings.host, hint="run this again")
+    with held(settings.state / "prepare.lock", _INSTALL_SECONDS, busy):
+        return _prepare(settings)
+
+
+def _prepare(settings: FailoverSettings) -> Mapping[str, Any]:
     user = look_up_user(settings.application.user)
     git = Git(settings.application.directory, user)
     commit = _wanted_commit(settings, git)

@@ -19,6 +19,7 @@ from ..sessions.published import contradictions
 from ..sessions.record import FILES
 from ..steps.engine import Step
 from .context import FailoverContext
+from .envfile import EnvFile, read_values
 from .judgement import unusable_places
 from .library import baileys_difference
 from .readiness import Check, ask, check_space
@@ -283,8 +284,26 @@ def _add_degraded(context: FailoverContext, plan: Plan) -> None:
         plan.degraded.append("there is no live mirror: with a dead database there is nothing to fail over to")
     if context.target == FILES and baileys_difference(context):
         plan.degraded.append(baileys_difference(context))
+    if _flags_in_vain(context):
+        plan.degraded.append(_flags_in_vain(context))
     if not settings.notify.sentry_dsn and not settings.notify.telegram_token:
         plan.degraded.append("nobody is notified: neither Sentry nor Telegram is set")
+
+
+def _flags_in_vain(context: FailoverContext) -> str:
+    """An application that was written without this collection has flags of its own, and does not look at ours."""
+    env = EnvFile(context.settings.application.env_path)
+    names = list(context.flags(context.target))
+    try:
+        known = read_values(env.read(), names)
+    except ResilienceError:
+        return ""  # that is a blocker of its own
+    if known or not names:
+        return ""
+    return (
+        f"{env.path} sets none of {', '.join(names)}, and flags that the application does not read move nothing."
+        " HINT: set application.postgres_env and application.files_env to those that decide where it reads sessions"
+    )
 
 
 def _steps(context: FailoverContext, steps: Sequence[Step[FailoverContext]]) -> List[Dict[str, Any]]:

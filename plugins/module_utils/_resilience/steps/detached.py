@@ -68,6 +68,18 @@ def detach(run: Run[C], names: Sequence[str], abandoned: Abandoned) -> None:
         os.close(lock)
 
 
+def leave_behind(work: Callable[[], None]) -> None:
+    """Let a process of its own do ``work``, which outlives the caller and holds nothing of it but what is open."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _become_independent()
+            work()
+        finally:
+            os._exit(0)  # the caller's stack must not be unwound a second time here
+    os.waitpid(child, 0)
+
+
 def _become_independent() -> None:
     """Own session, no terminal, no pipe of the caller's: Ansible waits until the last holder of its pipes has gone."""
     os.setsid()

@@ -6,19 +6,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import random
 import threading
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Protocol, Set, Tuple
+from typing import Callable, ContextManager, Dict, Iterator, List, Optional, Protocol, Set, Tuple
 
 from ...clock import age_seconds, now_iso, to_iso, utc_now
 from ...errors import Busy, Misconfigured, Refused, ResilienceError
-from ...files import FILE_MODE, make_private_directory
+from ...files import make_private_directory
+from ...locks import held
 from ...postgres import ConnectParams
 from ...progress import Progress, Silent
 from ...sessions.model import TableMapping
@@ -329,21 +328,9 @@ class Mirror:
         return random.uniform(min(1.0, longest / 2), longest)
 
 
-@contextlib.contextmanager
-def _lock(path: Path, wait_seconds: float, cause: str) -> Iterator[Any]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
-    try:
-        until = time.monotonic() + wait_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as exc:
-                if time.monotonic() >= until:
-                    raise Busy(
-                        cause, operation="lock mirror", subject=str(path.parent), hint="wait for it, or stop it"
-                    ) from exc
-                time.sleep(0.05)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def _lock(path: Path, wait_seconds: float, cause: str) -> ContextManager[int]:
+    return held(
+        path,
+        wait_seconds,
+        Busy(cause, operation="lock mirror", subject=str(path.parent), hint="wait for it, or stop it"),
+    )
