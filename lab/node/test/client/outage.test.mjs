@@ -54,7 +54,7 @@ function suite(fence) {
 
   /** @type {[string, () => Promise<unknown> | unknown, () => Promise<unknown> | unknown][]} */
   const FAULTS = [
-    ["connections are reset", () => database.proxy.refuse(), () => database.proxy.heal()],
+    ["connections are closed", () => database.proxy.refuse(), () => database.proxy.heal()],
     ["nothing arrives", () => database.proxy.drop(), () => database.proxy.heal()],
     ["the server is frozen", () => database.freeze(), () => database.thaw()],
     ["the server takes no writes", () => readOnly("on"), () => readOnly("off")],
