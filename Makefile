@@ -41,7 +41,7 @@ bench: setup ## what is fast, side by side with what a user would pick instead
 	@python -m bench $(BENCH_ARGS)
 
 ##@ Test
-.PHONY: test test-python test-node test-faults test-runbook test-system test-system-quick molecule
+.PHONY: test test-python test-node test-faults test-runbook test-client test-system test-system-quick molecule
 test: setup ## every suite that needs no root, with the coverage of the library; the lab's Node tests first
 	@$(MAKE) --keep-going test-node test-python
 
@@ -58,6 +58,9 @@ test-faults: setup ## both operations killed behind every line of their journals
 
 test-runbook: setup ## docs/runbook.md, every command of it after every fault that it speaks of (4 minutes)
 	@RUNBOOK=all pytest tests/integration/runbook --numprocesses=$(WORKERS) --dist=loadscope $(PYTEST_ARGS)
+
+test-client: node ## the session client for longer: 200 random schedules, and real sessions through five minutes without a database
+	@cd lab/node && SCHEDULES=200 OUTAGE_SECONDS=300 ../../scripts/npm run --silent test:client
 
 test-system: setup ## what needs root: Debian's PostgreSQL for TLS, systemd hosts under podman
 	@scripts/test-system $(PYTEST_ARGS)

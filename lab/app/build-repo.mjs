@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: GPL-3.0-or-later
-// node build-repo.mjs --dir DIR --remote BARE: makes the sample application's git repository and its bare remote.
+// node build-repo.mjs --dir DIR --remote BARE [--client]: makes the sample application's git repository and its bare remote.
 // Same sources, same commits: names, dates and messages are fixed.
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
+const CLIENT = join(HERE, "../../roles/session_client/files/client");
 const ARCHIVE = "archive/baileys-file-sessions-scripts";
 const TAG = "emergency-file-fallback-v1";
 const TAG_MESSAGE = `The last release that keeps sessions in files
@@ -75,6 +76,14 @@ function commitHealth(dir) {
   commit(dir, "2025-06-02T09:00:00Z", "Answer GET /health");
 }
 
+/** A copy of the session client, as its role installs it. @param {string} dir */
+function commitClient(dir) {
+  lay(dir, "client");
+  const vendor = join(dir, "vendor/session-client");
+  for (const name of ["src", "bin", "package.json"]) cpSync(join(CLIENT, name), join(vendor, name), { recursive: true });
+  commit(dir, "2025-11-03T09:00:00Z", "Let sessions go on while PostgreSQL is away");
+}
+
 /** PostgreSQL only; the file code moves into the archive. @param {string} dir */
 function commitPostgres(dir) {
   for (const name of readdirSync(join(HERE, "files/src"))) rmSync(join(dir, "src", name));
@@ -94,7 +103,7 @@ function publish(dir, remote) {
   git("push", "-q", "-u", "origin", "main", TAG);
 }
 
-const { values } = parseArgs({ options: { dir: { type: "string" }, remote: { type: "string" } } });
+const { values } = parseArgs({ options: { dir: { type: "string" }, remote: { type: "string" }, client: { type: "boolean" } } });
 if (!values.dir || !values.remote) {
   process.stderr.write("build-repo: needs --dir and --remote\n");
   process.exit(2);
@@ -110,6 +119,7 @@ gitIn(dir, null)("init", "-q", "-b", "main");
 commitFileBased(dir);
 commitHealth(dir);
 commitPostgres(dir);
+if (values.client) commitClient(dir);
 publish(dir, remote);
 const git = gitIn(dir, null);
 const result = {

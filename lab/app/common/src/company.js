@@ -71,6 +71,7 @@ export class Company {
       syncFullHistory: false,
       shouldSyncHistoryMessage: () => false,
     });
+    this.auth.attach?.(this.sock);
     this.inFlight.clear();
     this.sock.ws.on("CB:message", (/** @type {any} */ { attrs }) => this.inFlight.add(attrs.id));
     this.sock.ev.on("creds.update", (/** @type {object} */ update) => this.credsChanged(update));

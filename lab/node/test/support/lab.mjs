@@ -113,16 +113,17 @@ export async function exportToFiles(home, env, company, dir) {
   return rows.length;
 }
 
-/** @typedef {"postgres" | "archive" | "tag"} Form */
+/** @typedef {"postgres" | "archive" | "tag" | "client"} Form */
 
 /**
- * Makes the application's repository and brings it into one of its three forms.
+ * Makes the application's repository and brings it into one of its forms.
  * @param {string} dir
  * @param {Form} form
  */
 export function makeApp(dir, form) {
   const home = join(dir, `app-${form}`);
   const args = [join(APP_DIR, "build-repo.mjs"), "--dir", home, "--remote", join(dir, `remote-${form}.git`)];
+  if (form === "client") args.push("--client");
   execFileSync(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });
   if (form === "archive")
     cpSync(join(home, "archive/baileys-file-sessions-scripts"), join(home, "src"), { recursive: true });
@@ -141,7 +142,7 @@ export function makeApp(dir, form) {
  */
 export async function startApp(home, form, standin, db, extra = {}) {
   const port = await freePort();
-  const postgres = String(form === "postgres");
+  const postgres = String(form === "postgres" || form === "client");
   const settings = {
     USE_REPOSITORY_PATTERN: postgres,
     USE_DATABASE_AUTH_STATE: postgres,

@@ -81,5 +81,5 @@ export async function startPostgres() {
     await gone;
     rmSync(dir, { recursive: true, force: true });
   };
-  return { env, stop };
+  return { env, pid: Number(server.pid), stop };
 }

@@ -45,6 +45,9 @@ CREATE TABLE IF NOT EXISTS baileys_resilience.stores (
     company text PRIMARY KEY, store text NOT NULL, epoch bigint NOT NULL, since timestamptz NOT NULL,
     host text NOT NULL, run text NOT NULL, recorded_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE TABLE IF NOT EXISTS baileys_resilience.writers (
+    company text PRIMARY KEY, token text NOT NULL, holder text NOT NULL, since timestamptz NOT NULL
+);
 """
 
 
@@ -76,12 +79,13 @@ class Reconciled:
 
 
 def create_schema(cursor: Any) -> bool:
-    """Make the schema and the table (``baileys-resilience init-db``); True when they were not there. Making them needs
-    CREATE on the database, finding them there needs nothing.
+    """Make the schema and its tables (``baileys-resilience init-db``); True when one was not there. Making them needs
+    CREATE on the database, finding them there needs nothing. ``writers`` is the session client's: whoever writes a
+    session has its token there (roles/session_client).
     """
     # Two hosts may be prepared at once, and IF NOT EXISTS does not see what the other has not committed yet.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('baileys_resilience'))")
-    if _is_there(cursor):
+    if _is_there(cursor) and _is_there(cursor, "writers"):
         return False
     cursor.execute(_CREATE)
     return True
@@ -99,8 +103,8 @@ def read_published(cursor: Any, companies: Sequence[str]) -> Dict[str, Published
     return {row[0]: PublishedStore(*row[1:]) for row in cursor.fetchall()}
 
 
-def _is_there(cursor: Any) -> bool:
-    cursor.execute("SELECT to_regclass('baileys_resilience.stores') IS NOT NULL")
+def _is_there(cursor: Any, table: str = "stores") -> bool:
+    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"baileys_resilience.{table}",))
     return bool(cursor.fetchone()[0])
 
 

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What a running process answers, its health command, its limits, and the copy that it makes of itself.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFileSync, statSync } from "node:fs";
+import { request } from "node:http";
+import { join } from "node:path";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { useMultiFileAuthState } from "baileys";
+
+import { usePostgresAuthState } from "../../../../roles/session_client/files/client/src/index.js";
+import { freePort } from "../support/postgres.mjs";
+import * as client from "./support.mjs";
+
+const { COMPANY } = client;
+const HEALTH_CHECK = fileURLToPath(new URL("../../../../roles/session_client/files/client/bin/health-check.js", import.meta.url));
+/** @type {client.Database} */
+let database;
+/** @type {Awaited<ReturnType<typeof client.startService>>[]} */
+const services = [];
+
+before(async () => {
+  database = await client.startDatabase();
+});
+beforeEach(async () => {
+  await client.resetTables(database.admin);
+  await client.addCompany(database.admin);
+  await client.addKey(database.admin, "session", "alice.0", client.record(1));
+  await client.addKey(database.admin, "pre-key", "5", client.preKey());
+});
+afterEach(async () => {
+  database.proxy.heal();
+  for (const { service, remove } of services.splice(0)) {
+    await service.close();
+    remove();
+  }
+});
+after(() => database.stop());
+
+/** @param {object} [options] */
+async function start(options) {
+  const started = await client.startService(database, options);
+  services.push(started);
+  return started;
+}
+/** @param {any} service @param {string} [company] */
+const open = (service, company = COMPANY) => usePostgresAuthState(company, { service });
+
+/** @param {object} where @param {string} method @param {string} path @param {Record<string, string>} [headers]
+ * @returns {Promise<{status: number, text: string}>} */
+const ask = (where, method, path, headers = {}) =>
+  new Promise((resolve, reject) => {
+    const asking = request({ ...where, method, path, headers }, (response) => {
+      let text = "";
+      response.on("data", (chunk) => (text += chunk));
+      response.on("end", () => resolve({ status: Number(response.statusCode), text }));
+    });
+    asking.on("error", reject);
+    asking.end();
+  });
+/** @param {{dir: string}} started */
+const socketOf = ({ dir }) => ({ socketPath: join(dir, "admin.sock") });
+
+test("the socket is for its user alone, and says how the sessions are without any secret", async () => {
+  const started = await start();
+  const auth = await open(started.service);
+  assert.equal(statSync(join(started.dir, "admin.sock")).mode & 0o777, 0o600);
+  const { status, text } = await ask(socketOf(started), "GET", "/status");
+  assert.equal(status, 200);
+  const [session] = JSON.parse(text).sessions;
+  assert.deepEqual([session.company, session.state, session.keys, session.counts], [COMPANY, "online", 2, { session: 1, "pre-key": 1 }]);
+  assert.doesNotMatch(text, new RegExp(auth.state.creds.advSecretKey.slice(0, 12).replaceAll(/[+/]/g, ".")));
+});
+
+test("the metrics have the names that the dashboards know", async () => {
+  const started = await start();
+  const auth = await open(started.service);
+  await auth.state.keys.get("session", ["alice.0", "nobody.0"]);
+  await auth.state.keys.set({ session: { "alice.0": client.record(2) } });
+  const { text } = await ask(socketOf(started), "GET", "/metrics");
+  for (const line of [
+    /^wa_session_query_duration_seconds_bucket\{le="0.5",operation="set"\} 1$/m,
+    /^wa_session_pool_connections\{state="idle"\} \d+$/m,
+    /^wa_session_pool_max_connections 10$/m,
+    /^wa_session_pool_pending_requests 0$/m,
+    /^wa_session_storage_up\{company="962301"\} 1$/m,
+    /^wa_session_cache_hits_total\{company="962301"\} 1$/m,
+    /^wa_session_cache_misses_total\{company="962301"\} 1$/m,
+    /^wa_session_cache_keys\{company="962301"\} 2$/m,
+  ]) assert.match(text, line); // prettier-ignore
+  assert.doesNotMatch(text, /alice/);
+});
+
+test("a port answers with the token only", async () => {
+  const adminPort = await freePort();
+  const adminToken = "0123456789abcdef";
+  await start({ adminPort, adminToken });
+  const where = { host: "127.0.0.1", port: adminPort };
+  assert.equal((await ask(where, "GET", "/status")).status, 401);
+  assert.equal((await ask(where, "GET", "/status", { authorization: "Bearer wrong" })).status, 401);
+  assert.equal((await ask(where, "GET", "/status", { authorization: `Bearer ${adminToken}` })).status, 200);
+  await assert.rejects(client.startService(database, { adminPort: await freePort(), adminToken: "short" }), /needs a token/);
+});
+
+test("an export is what the real library loads, journal included, with a manifest", async () => {
+  const started = await start({ exportDir: undefined });
+  started.service.settings.exportDir = join(started.dir, "exports");
+  const auth = await open(started.service);
+  database.proxy.refuse();
+  await auth.state.keys.set({ session: { "alice.0": client.record(7), "a:b/c.0": client.record(1) } });
+  auth.state.creds.nextPreKeyId = 99;
+  await auth.saveCreds();
+  const { status, text } = await ask(socketOf(started), "POST", "/export");
+  assert.equal(status, 200, text);
+  const { directory, keys, manifest_sha256: digest } = JSON.parse(text).exported[COMPANY];
+  assert.equal(keys, 3);
+  const { state } = await useMultiFileAuthState(directory);
+  assert.equal(state.creds.nextPreKeyId, 99);
+  assert.deepEqual(await state.keys.get("session", ["alice.0", "a:b/c.0"]), { "alice.0": client.record(7), "a:b/c.0": client.record(1) });
+  assert.equal((await state.keys.get("pre-key", ["5"]))["5"].private.length, 32);
+  const lines = readFileSync(join(directory, ".resilience-manifest.jsonl"), "utf8").trim().split("\n");
+  assert.equal(lines.length, 6);
+  assert.equal(JSON.parse(lines[5]).sha256, digest);
+  assert.equal(statSync(directory).mode & 0o777, 0o700);
+  assert.equal(statSync(join(directory, "creds.json")).mode & 0o777, 0o600);
+});
+
+test("without a configured place there is no export, and nobody can name one", async () => {
+  const started = await start();
+  await open(started.service);
+  const { status, text } = await ask(socketOf(started), "POST", "/export?to=/tmp/x");
+  assert.equal(status, 409);
+  assert.match(text, /set exportDir/);
+});
+
+test("after a drain nothing more is taken, and the socket was ended", async () => {
+  const started = await start();
+  const auth = await open(started.service);
+  let ended = 0;
+  auth.attach({ end: () => ended++ });
+  assert.equal((await ask(socketOf(started), "POST", `/drain?company=${COMPANY}`)).status, 200);
+  assert.equal(ended, 1);
+  await assert.rejects(auth.state.keys.set({ session: { "alice.0": client.record(2) } }), { name: "SessionStopped" });
+  assert.equal((await ask(socketOf(started), "POST", "/drain?company=7")).status, 409);
+});
+
+test("the health command says it in words and in its exit code", async () => {
+  const started = await start();
+  const auth = await open(started.service);
+  const run = () =>
+    new Promise((resolve) => {
+      const env = { ...process.env, WA_SESSION_DIR: started.dir };
+      execFile(process.execPath, [HEALTH_CHECK], { env }, (error, stdout, stderr) => resolve([error?.code ?? 0, stdout + stderr]));
+    });
+  assert.deepEqual(await run(), [0, "company 962301: online, 2 keys\n"]);
+  database.proxy.refuse();
+  await auth.state.keys.set({ session: { "alice.0": client.record(2) } });
+  const [code, text] = await run();
+  assert.equal(code, 1);
+  assert.match(text, /^company 962301: outage, 2 keys, from memory for \d+ s, 1 writes in the journal\n$/);
+  await started.service.close();
+  const [gone, words] = await run();
+  assert.equal(gone, 2);
+  assert.match(words, /does not answer/);
+});
+
+test("an idle session makes room for a new one, a connected one never does", async () => {
+  for (const id of ["2", "3", "4"]) await client.addCompany(database.admin, undefined, id);
+  const started = await start({ maxCompanies: 2 });
+  const first = await open(started.service);
+  const second = await open(started.service, "2");
+  first.attach({ end() {}, ws: { isClosed: false } });
+  second.attach({ end() {}, ws: { isClosed: true } });
+  const third = await open(started.service, "3");
+  assert.deepEqual([first, second, third].map((each) => each.status().state), ["online", "stopped", "online"]);
+  const fourth = await open(started.service, "4");
+  assert.deepEqual([first, third, fourth].map((each) => each.status().state), ["online", "online", "online"]);
+  assert.match(started.logger.lines.warn.join(), /3 sessions are in use/);
+  assert.ok(started.sentry.sent.some(({ message }) => message === "session client above its limits"));
+});
+
+test("a second process cannot take the socket of one that answers", async () => {
+  const { dir } = await start();
+  await assert.rejects(client.startService(database, { dir }), /another process listens/);
+});

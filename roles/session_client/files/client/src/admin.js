@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What an operator, the monitor and a failover ask of a running process: over a unix socket that only its user (and root) can
+// open, or, by choice, over a loopback port with a token.
+import { createHash, timingSafeEqual } from "node:crypto";
+import { chmod, unlink } from "node:fs/promises";
+import { createServer } from "node:http";
+import { createConnection } from "node:net";
+
+import { Misconfigured, SessionClientError } from "./errors.js";
+import { exportSession } from "./export.js";
+
+/** Longest name of a unix socket. */
+const MAX_SOCKET_PATH = 107;
+
+/** @typedef {import("./service.js").Service} Service */
+
+/** @type {Record<string, (service: Service, query: URLSearchParams) => unknown>} */
+const ROUTES = {
+  "GET /status": (service) => service.status(),
+  "GET /metrics": (service) => service.metrics.registry.metrics(),
+  "POST /export": async (service, query) => ({ exported: await inTurn(chosen(service, query), (session) => exportOne(service, session)) }),
+  // Not until everything is in the database: until it is durable, there or in the journal.
+  "POST /flush": async (service, query) => ({
+    flushed: await inTurn(chosen(service, query), async (session) => {
+      await session.tail;
+      return session.status();
+    }),
+  }),
+  "POST /drain": async (service, query) => ({
+    drained: await inTurn(chosen(service, query), async (session) => {
+      await session.drain();
+      return session.status();
+    }),
+  }),
+};
+
+/** @template T @param {import("./session.js").Session[]} sessions @param {(session: import("./session.js").Session) => Promise<T>} work */
+async function inTurn(sessions, work) {
+  /** @type {Record<string, T>} */
+  const found = {};
+  for (const session of sessions) found[session.company] = await work(session);
+  return found;
+}
+
+/** One company or all. @param {Service} service @param {URLSearchParams} query */
+function chosen(service, query) {
+  const company = query.get("company");
+  if (company === null) return [...service.sessions.values()];
+  const session = service.sessions.get(company);
+  if (!session) {
+    throw new SessionClientError(`company ${company} is not open in this process`, {
+      hint: `it has: ${[...service.sessions.keys()].join(", ") || "none"}`,
+    });
+  }
+  return [session];
+}
+
+/** Behind what was asked before, so that the copy holds it. @param {Service} service
+ * @param {import("./session.js").Session} session */
+function exportOne(service, session) {
+  const { exportDir } = service.settings;
+  if (!exportDir) {
+    throw new Misconfigured("there is no place for exports", { hint: "set exportDir (WA_SESSION_EXPORT_DIR)" });
+  }
+  return session.inOrder(() => exportSession(session, exportDir));
+}
+
+/** Listens; the returned function ends it. @param {Service} service @returns {Promise<() => Promise<void>>} */
+export async function listen(service) {
+  const { adminSocket, adminPort, adminToken } = service.settings;
+  const server = createServer((request, response) => void answer(service, request, response));
+  server.keepAliveTimeout = 1000;
+  if (adminPort) {
+    if (!adminToken || adminToken.length < 16) {
+      throw new Misconfigured("adminPort needs a token of 16 characters or more", { hint: "set adminToken (WA_SESSION_ADMIN_TOKEN), or use adminSocket" });
+    }
+    await started(server, () => server.listen(adminPort, "127.0.0.1"));
+  } else {
+    await removeUnused(adminSocket);
+    // Made with 0600 from the start: between listen and chmod somebody could get in.
+    const mask = process.umask(0o177);
+    try {
+      await started(server, () => server.listen(adminSocket));
+    } finally {
+      process.umask(mask);
+    }
+    await chmod(adminSocket, 0o600);
+  }
+  server.unref();
+  return () => new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}
+
+/** @param {import("node:http").Server} server @param {() => unknown} begin */
+const started = (server, begin) =>
+  new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.once("listening", () => resolve(undefined));
+    begin();
+  });
+
+/** A socket of a process that is gone. @param {string} path */
+async function removeUnused(path) {
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH) {
+    throw new Misconfigured(`the path of the admin socket is longer than ${MAX_SOCKET_PATH} bytes: ${path}`, { hint: "set adminSocket (WA_SESSION_SOCKET) to a shorter one" });
+  }
+  const used = await new Promise((resolve) => {
+    const probe = createConnection(path, () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", () => resolve(false));
+  });
+  if (used) throw new Misconfigured(`another process listens on ${path}`, { hint: "one process a socket: set adminSocket (WA_SESSION_SOCKET)" });
+  await unlink(path).catch((error) => {
+    if (error.code !== "ENOENT") throw error;
+  });
+}
+
+/** @param {Service} service @param {import("node:http").IncomingMessage} request
+ * @param {import("node:http").ServerResponse} response */
+async function answer(service, request, response) {
+  const url = new URL(request.url ?? "/", "http://localhost");
+  const route = ROUTES[`${request.method} ${url.pathname}`];
+  request.resume();
+  try {
+    if (!allowed(service, request)) return send(response, 401, { error: "a token is needed: Authorization: Bearer ..." });
+    if (!route) return send(response, 404, { error: `there is ${Object.keys(ROUTES).join(", ")}` });
+    const found = await route(service, url.searchParams);
+    if (typeof found === "string") {
+      response.writeHead(200, { "content-type": service.metrics.registry.contentType });
+      return response.end(found);
+    }
+    return send(response, 200, found);
+  } catch (error) {
+    return send(response, error instanceof SessionClientError ? 409 : 500, { error: error.message });
+  }
+}
+
+/** @param {Service} service @param {import("node:http").IncomingMessage} request */
+function allowed(service, request) {
+  const { adminPort, adminToken } = service.settings;
+  if (!adminPort) return true; // who can open the socket may ask
+  const digest = (/** @type {string} */ text) => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(request.headers.authorization ?? ""), digest(`Bearer ${adminToken}`));
+}
+
+/** @param {import("node:http").ServerResponse} response @param {number} status @param {unknown} body */
+function send(response, status, body) {
+  response.writeHead(status, { "content-type": "application/json" });
+  response.end(`${JSON.stringify(body)}\n`);
+}

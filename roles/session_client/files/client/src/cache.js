@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// All of a session in one file, so that an application that is started while the database is away finds it. It exists only
+// while it is exactly what the session is: during an outage together with the journal, and after an orderly end. The
+// format is in docs/formats.md.
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+
+import { replaceFile } from "./disk.js";
+import { CopyRefused } from "./errors.js";
+import { Memory } from "./memory.js";
+
+const FORMAT = "baileys-resilience/client-cache";
+const VERSION = 1;
+/** Clocks of a host are set by a second or two; more is a clock that was set back. */
+const CLOCK_STEP_MS = 5000;
+
+/**
+ * `outage` is that of the journal that belongs to it; null after an orderly end.
+ * @typedef {{company: string, epoch: number, outage: string | null, last_contact: string, tokens: string[]}} Header
+ */
+
+/** @param {string} body */
+const checksum = (body) => createHash("sha256").update(body).digest("hex");
+
+/** @param {string} path @param {Header} header @param {Memory} memory */
+export async function writeCache(path, header, memory) {
+  const lines = [JSON.stringify(["creds", "", memory.creds])];
+  for (const entry of memory.entries()) lines.push(JSON.stringify(entry));
+  const body = `${lines.join("\n")}\n`;
+  const first = { format: FORMAT, version: VERSION, ...header, keys: memory.size, sha256: checksum(body) };
+  await replaceFile(path, `${JSON.stringify(first)}\n${body}`);
+}
+
+/**
+ * Reads a cache; null when there is none. Throws CopyRefused with the reason when it must not be used.
+ * @param {string} path @param {string} company
+ * @param {{now: number, ttlMs: number}} limits `now` in milliseconds since 1970; older than `ttlMs` is refused
+ * @returns {Promise<{header: Header, memory: Memory} | null>}
+ */
+export async function readCache(path, company, { now, ttlMs }) {
+  let text;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    if (error.code === "ENOENT") return null;
+    throw refused(path, `cannot be read: ${error.message}`, error);
+  }
+  const end = text.indexOf("\n") + 1;
+  const header = headerOf(path, text.slice(0, end));
+  if (header.company !== company) throw refused(path, `is of company ${header.company}, not of ${company}`);
+  const body = text.slice(end);
+  if (checksum(body) !== header.sha256) throw refused(path, "was cut off or changed after it was written");
+  const age = now - Date.parse(header.last_contact);
+  if (age > ttlMs) throw refused(path, `is ${Math.round(age / 1000)} s old, and ${Math.round(ttlMs / 1000)} s is the limit`);
+  if (!(age > -CLOCK_STEP_MS)) {
+    throw refused(path, `is of ${header.last_contact}, which is still to come: the clock was set back, so its age is unknown`);
+  }
+  return { header: pick(header), memory: memoryOf(path, body) };
+}
+
+/** @param {string} path @param {string} line */
+function headerOf(path, line) {
+  let header;
+  try {
+    header = JSON.parse(line);
+  } catch (error) {
+    throw refused(path, "has no header", error);
+  }
+  if (header?.format !== FORMAT || header.version !== VERSION) throw refused(path, `is not a ${FORMAT} of version ${VERSION}`);
+  return header;
+}
+
+/** @param {any} header @returns {Header} */
+const pick = ({ company, epoch, outage, last_contact, tokens }) => ({ company, epoch, outage, last_contact, tokens });
+
+/** @param {string} path @param {string} body */
+function memoryOf(path, body) {
+  const memory = new Memory();
+  for (const line of body.split("\n").slice(0, -1)) {
+    const [type, id, text] = JSON.parse(line);
+    if (type === "creds" && id === "") memory.creds = text;
+    else memory.load(type, id, text);
+  }
+  if (memory.creds === null || memory.undecodable.size) throw refused(path, "holds no whole session");
+  return memory;
+}
+
+/** @param {string} path @param {string} reason @param {unknown} [cause] */
+const refused = (path, reason, cause) =>
+  new CopyRefused(`cache ${path} ${reason}`, {
+    hint: "the session starts as soon as the database answers; to go on without it, fail over to files",
+    cause,
+  });

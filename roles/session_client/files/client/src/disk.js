@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Durable files that nobody else may read.
+import { constants } from "node:fs";
+import { chmod, mkdir, open, rename, unlink } from "node:fs/promises";
+import { dirname } from "node:path";
+
+import { Misconfigured } from "./errors.js";
+
+const FILE_MODE = 0o600;
+const NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+
+/** Makes the directory of journals and caches, for its owner alone. @param {string} dir */
+export async function makePrivateDirectory(dir) {
+  try {
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await chmod(dir, 0o700);
+  } catch (error) {
+    throw new Misconfigured(`the directory for journal and cache cannot be used: ${error.message}`, {
+      hint: `give the user of the application the directory ${dir}, or set dir (WA_SESSION_DIR) to another one`,
+      cause: error,
+    });
+  }
+}
+
+/** @param {string} path */
+export const createPrivate = (path) => open(path, NEW, FILE_MODE);
+
+/** A rename or removal lasts only once its directory is synced. @param {string} dir */
+export async function syncDirectory(dir) {
+  const handle = await open(dir, constants.O_RDONLY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Replaces a file: after a crash there is the old content or the new one. @param {string} path @param {string} content */
+export async function replaceFile(path, content) {
+  const temporary = `${path}.new`;
+  await removeIfThere(temporary);
+  const handle = await createPrivate(temporary);
+  try {
+    await handle.writeFile(content);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, path);
+  await syncDirectory(dirname(path));
+}
+
+/** @param {string} path @returns {Promise<boolean>} whether it was there */
+export async function removeIfThere(path) {
+  try {
+    await unlink(path);
+    return true;
+  } catch (error) {
+    if (error.code === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/** Puts a copy that must not be used out of the way, for a human to look at. @param {string} path @param {Date} now */
+export async function setAside(path, now) {
+  const kept = `${path}.refused-${now.toISOString().replaceAll(/[:.]/g, "-")}`;
+  await rename(path, kept);
+  await syncDirectory(dirname(path));
+  return kept;
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Everything that this package throws. An error says what happened to what, and what to do about it.
+//
+//   SessionClientError
+//   ├── Unavailable            the database does not answer, or takes no writes; asking again can help
+//   ├── Refused                the database refused this one statement
+//   ├── Misconfigured          tables, rights, settings
+//   ├── UnknownCompany         no row of creds, and nobody allowed a new one
+//   ├── CredsInvalid           creds that are null, broken or of the wrong shape
+//   ├── KeysUndecodable        stored keys that are no keys
+//   ├── AbsenceUnproven        nobody can say that this key does not exist
+//   ├── WriterBusy             another process has this session
+//   ├── Fenced                 the session has gone on elsewhere: nothing of ours may be written any more
+//   ├── CopyRefused            a journal or cache on disk that must not be used
+//   └── SessionStopped         closed, or stopped by its own policy
+
+export class SessionClientError extends Error {
+  /**
+   * @param {string} message what happened, and to what
+   * @param {{hint?: string, cause?: unknown, company?: string}} [about] `hint`: what to do
+   */
+  constructor(message, { hint = "", cause, company } = {}) {
+    super(hint ? `${message}. HINT: ${hint}` : message, cause === undefined ? undefined : { cause });
+    this.name = new.target.name;
+    this.hint = hint;
+    this.company = company;
+    /** Whether asking again, later, can help. */
+    this.retryable = false;
+  }
+}
+
+export class Unavailable extends SessionClientError {
+  /** @param {string} message @param {ConstructorParameters<typeof SessionClientError>[1]} [about] */
+  constructor(message, about) {
+    super(message, about);
+    this.retryable = true;
+  }
+}
+export class Refused extends SessionClientError {}
+export class Misconfigured extends SessionClientError {}
+export class UnknownCompany extends SessionClientError {}
+export class CredsInvalid extends SessionClientError {}
+export class KeysUndecodable extends SessionClientError {}
+export class AbsenceUnproven extends SessionClientError {}
+export class WriterBusy extends SessionClientError {}
+export class Fenced extends SessionClientError {}
+export class CopyRefused extends SessionClientError {}
+export class SessionStopped extends SessionClientError {}
+
+/** After these a session must not go on: it is somebody else's. @param {unknown} error */
+export const isSomebodyElses = (error) => error instanceof Fenced || error instanceof WriterBusy;

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Journals, caches and the marks of who uses them, in one directory of the application's user.
+import { link, readFile, readdir, rename, unlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { randomBytes } from "node:crypto";
+
+import { readCache, writeCache } from "./cache.js";
+import { makePrivateDirectory, removeIfThere, setAside, syncDirectory } from "./disk.js";
+import { Misconfigured, WriterBusy } from "./errors.js";
+import { isDead } from "./identity.js";
+import { Journal, readJournal } from "./journal.js";
+
+export class SessionFiles {
+  /** @param {string} dir @param {string} identity */
+  constructor(dir, identity) {
+    this.dir = dir;
+    this.identity = identity;
+  }
+
+  prepare() {
+    return makePrivateDirectory(this.dir);
+  }
+
+  /** @param {string} company @param {string} kind */
+  path(company, kind) {
+    const name = encodeURIComponent(company);
+    if (!company || name.startsWith(".") || name.length > 200) {
+      throw new Misconfigured(`"${company}" is no id of a company`, { hint: "an id is not empty, and no path" });
+    }
+    return join(this.dir, `${name}.${kind}`);
+  }
+
+  /** One process on this host, also while the database cannot tell. @param {string} company */
+  async claim(company) {
+    const path = this.path(company, "owner");
+    const mine = `${path}.${randomBytes(4).toString("hex")}`;
+    await writeFile(mine, this.identity, { mode: 0o600, flag: "wx" });
+    try {
+      for (;;) {
+        try {
+          return await link(mine, path); // atomic: it fails when the name is taken
+        } catch (error) {
+          if (error.code !== "EEXIST") throw error;
+        }
+        await this.#removeDead(company, path);
+      }
+    } finally {
+      await unlink(mine);
+    }
+  }
+
+  /** @param {string} company @param {string} path */
+  async #removeDead(company, path) {
+    const holder = await readFile(path, "utf8").catch(() => null);
+    if (holder === null) return; // gone meanwhile
+    if (holder === this.identity || !isDead(holder)) throw busy(company, holder);
+    // Renamed first, so that of two who see the same dead holder only one removes a mark, and never that of the other.
+    const away = `${path}.${randomBytes(4).toString("hex")}.dead`;
+    await rename(path, away).catch((error) => {
+      if (error.code !== "ENOENT") throw error;
+    });
+    const removed = await readFile(away, "utf8").catch(() => holder);
+    if (removed !== holder) await link(away, path).catch(() => undefined); // that was a living one's: put it back
+    await removeIfThere(away);
+  }
+
+  /** @param {string} company */
+  async release(company) {
+    await removeIfThere(this.path(company, "owner"));
+  }
+
+  /** @param {string} company @param {import("./journal.js").Header} header */
+  createJournal(company, header) {
+    return Journal.create(this.path(company, "journal"), header);
+  }
+
+  /** @param {string} company */
+  readJournal(company) {
+    return readJournal(this.path(company, "journal"), company);
+  }
+
+  /** @param {string} company @param {import("./journal.js").JournalContent} content */
+  reopenJournal(company, content) {
+    return Journal.reopen(this.path(company, "journal"), content);
+  }
+
+  /** @param {import("./session.js").Session} session @param {string | null} outage */
+  async writeCache(session, outage) {
+    const { company, epoch, tokens, memory, lastContact } = session;
+    const header = { company, epoch, outage, last_contact: new Date(lastContact).toISOString(), tokens: tokens.slice(-8) };
+    await writeCache(this.path(company, "cache"), header, memory);
+  }
+
+  /** @param {string} company @param {number} ttlMs */
+  readCache(company, ttlMs) {
+    return readCache(this.path(company, "cache"), company, { now: Date.now(), ttlMs });
+  }
+
+  /** Companies of which there is a cache. */
+  async cached() {
+    const names = await readdir(this.dir);
+    return names.filter((name) => name.endsWith(".cache")).map((name) => decodeURIComponent(name.slice(0, -".cache".length)));
+  }
+
+  /** The database holds it all. @param {string} company @param {import("./journal.js").Journal | null} [journal] */
+  async removeCopies(company, journal) {
+    // The cache first: without its journal it would be a session of before the outage.
+    await removeIfThere(this.path(company, "cache"));
+    await journal?.close().catch(() => undefined);
+    await removeIfThere(this.path(company, "journal"));
+    await syncDirectory(this.dir);
+  }
+
+  /** For a human; never used again. @param {string} company @returns {Promise<string[]>} where they are */
+  async setAside(company) {
+    const kept = [];
+    for (const kind of ["cache", "journal"]) {
+      const found = await setAside(this.path(company, kind), new Date()).catch((error) => {
+        if (error.code !== "ENOENT") throw error;
+      });
+      if (found) kept.push(found);
+    }
+    return kept;
+  }
+}
+
+/** @param {string} company @param {string} holder */
+const busy = (company, holder) =>
+  new WriterBusy(`company ${company}: another process of this host has this session: ${holder}`, {
+    company,
+    hint: "a session with two writers is destroyed: stop the other process, or take the company from this one's list",
+  });

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The database is back: it is made equal to memory, key by key, in one transaction, and looked at before that commits.
+import { decode, encode } from "./codec.js";
+import { SessionClientError, Unavailable } from "./errors.js";
+import { fenced, takeOver } from "./fence.js";
+import { digestOf } from "./journal.js";
+import { nameOf } from "./memory.js";
+
+/**
+ * @typedef {import("./tables.js").Query} Query
+ * @typedef {import("./tables.js").Statements} Statements
+ * @typedef {import("./memory.js").Memory} Memory
+ * @typedef {import("./memory.js").Change} Change
+ */
+
+/**
+ * What this outage touched, by `type\0id`: the digest of what the database held before it ("" for nothing), and digests of
+ * everything written since.
+ * @typedef {{base: Map<string, string>, written: Map<string, Set<string>>}} Touched
+ * @typedef {{company: string, token: string, tokens: string[], identity: string, epoch: number, memory: Memory,
+ *   touched: Touched, deleted: Set<string>}} Replay `deleted`: names of keys that this process has deleted
+ * @typedef {{written: number, removed: number, adopted: number, fenced: boolean}} Replayed
+ */
+
+/**
+ * @param {Query} query in a transaction that is committed when this returns
+ * @param {Statements} sql
+ * @param {Replay} replay
+ * @returns {Promise<Replayed>}
+ */
+export async function replay(query, sql, replay) {
+  const { company, token, tokens, identity, memory } = replay;
+  const owner = await takeOver(query, { company, token, identity, mine: tokens });
+  if (owner.epoch !== replay.epoch) {
+    throw fenced(company, `its store of record has moved on (epoch ${owner.epoch}, ours is ${replay.epoch})`);
+  }
+  if (!owner.fenced) await endEarlier(query, identity);
+  const stored = new Map();
+  const { rows } = await query(sql.readKeys, [company]);
+  for (const { type, id, value } of rows) stored.set(nameOf(type, id), { type, id, text: canonical(type, value) });
+  const { rows: auth } = await query(sql.readCreds, [company]);
+  if (!owner.fenced) refuseForeign(replay, stored, auth[0]?.creds);
+  const { upserts, deletes, adopted } = differences(replay, stored);
+  await write(query, sql, company, upserts, deletes);
+  await writeCreds(query, sql, replay, auth);
+  await check(query, sql, company, memory, upserts, deletes);
+  // Rows that somebody else added: the session does not know them, and they harm nobody.
+  memory.apply(adopted);
+  return { written: upserts.length, removed: deletes.length, adopted: adopted.length, fenced: owner.fenced };
+}
+
+/** @param {string} type @param {string | null} text @returns {string | null} null for what is no key */
+function canonical(type, text) {
+  try {
+    return encode(type, decode(type, text));
+  } catch {
+    return null;
+  }
+}
+
+// Locks are on the connection that is kept; everything else of this process is from before the outage.
+const END_EARLIER = `
+  SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) AS ended FROM pg_stat_activity a
+   WHERE application_name = $1 AND pid <> pg_backend_pid()
+     AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'advisory')`;
+const ENDING_MS = 2000;
+
+/** Without tokens, a write that a frozen server had not read yet could still be done after ours. So whoever could do it is
+ * ended first. @param {Query} query @param {string} identity */
+async function endEarlier(query, identity) {
+  const deadline = performance.now() + ENDING_MS;
+  for (;;) {
+    const { rows } = await query(END_EARLIER, [identity]);
+    if (Number(rows[0].ended) === 0) return;
+    if (performance.now() > deadline) throw new Unavailable("connections of before the outage do not end");
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
+/**
+ * Without tokens, only contents tell whether somebody else wrote: each row must be as memory has it, as it was when the
+ * outage began, or as we wrote it in between.
+ * @param {Replay} replay @param {Map<string, Change>} stored @param {string | null} [creds]
+ */
+function refuseForeign({ company, memory, touched, deleted }, stored, creds = null) {
+  const rows = [...stored.values(), { type: "creds", id: "", text: creds === null ? null : canonical("creds", creds) }];
+  for (const { type, id, text } of rows) {
+    const name = nameOf(type, id);
+    if (text === null || text === memory.text(type, id)) continue;
+    const digest = digestOf(text);
+    if (touched.base.get(name) === digest || touched.written.get(name)?.has(digest)) continue;
+    if (!touched.base.has(name) && (deleted.has(name) || !memory.has(type, id))) continue;
+    throw fenced(company, "a row is neither what this session wrote nor what it found: another writer was at work");
+  }
+}
+
+/** @param {Replay} replay @param {Map<string, Change>} stored */
+function differences({ memory, deleted }, stored) {
+  const upserts = [];
+  for (const [type, id, text] of memory.entries()) {
+    if (stored.get(nameOf(type, id))?.text !== text) upserts.push({ type, id, text });
+  }
+  const extra = [...stored].filter(([, { type, id }]) => !memory.has(type, id));
+  return {
+    upserts,
+    deletes: extra.filter(([name]) => deleted.has(name)).map(([, change]) => change),
+    adopted: extra.filter(([name, { text }]) => text !== null && !deleted.has(name)).map(([, change]) => change),
+  };
+}
+
+/** @param {Query} query @param {Statements} sql @param {string} company @param {Change[]} upserts @param {Change[]} deletes */
+async function write(query, sql, company, upserts, deletes) {
+  if (deletes.length) await query(sql.deleteKeys, [company, ...columns(deletes)]);
+  if (upserts.length) await query(sql.upsertKeys(), [company, ...columns(upserts), upserts.map(({ text }) => text)]);
+}
+
+/** @param {Change[]} changes */
+const columns = (changes) => [changes.map(({ type }) => type), changes.map(({ id }) => id)];
+
+/** @param {Query} query @param {Statements} sql @param {Replay} replay @param {{creds: string | null}[]} rows */
+async function writeCreds(query, sql, { company, memory }, rows) {
+  if (rows.length && canonical("creds", rows[0].creds) === memory.creds) return;
+  const { rowCount } = rows.length
+    ? await query(sql.updateCreds, [company, memory.creds])
+    : await query(sql.insertCreds, [company, memory.creds]);
+  if (rowCount !== 1) throw new SessionClientError(`company ${company}: creds are in ${rowCount} rows`, { company });
+}
+
+/** What was written, asked of the database itself. @param {Query} query @param {Statements} sql @param {string} company
+ * @param {Memory} memory @param {Change[]} upserts @param {Change[]} deletes */
+async function check(query, sql, company, memory, upserts, deletes) {
+  const { rows: auth } = await query(sql.readCreds, [company]);
+  const same = auth.length === 1 && canonical("creds", auth[0].creds) === memory.creds;
+  const found = new Map();
+  if (upserts.length || deletes.length) {
+    const { rows } = await query(sql.readKeys, [company]);
+    for (const { type, id, value } of rows) found.set(nameOf(type, id), canonical(type, value));
+  }
+  const wrong = upserts.filter(({ type, id, text }) => found.get(nameOf(type, id)) !== text).length;
+  const left = deletes.filter(({ type, id }) => found.has(nameOf(type, id))).length;
+  if (same && !wrong && !left) return;
+  throw new SessionClientError(
+    `company ${company}: the database does not hold what was written to it (${wrong} keys differ, ${left} are still there${same ? "" : ", creds differ"})`,
+    { company, hint: "look for triggers, rules and policies on both tables; the journal is kept" },
+  );
+}

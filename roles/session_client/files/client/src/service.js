@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// What the sessions of one process share: the pool, the connection that holds the locks, metrics, and the list of them.
+import { listen } from "./admin.js";
+import { Database } from "./database.js";
+import { findBaileys } from "./baileys.js";
+import { SessionClientError, Unavailable } from "./errors.js";
+import { SessionFiles } from "./files.js";
+import { newIdentity } from "./identity.js";
+import { Limits } from "./limits.js";
+import { openSession } from "./loading.js";
+import { Metrics } from "./metrics.js";
+import { settingsOf } from "./settings.js";
+import { WriterLock } from "./writer-lock.js";
+import { Writer } from "./writer.js";
+
+const RETRY_MS = 500;
+
+export class Service {
+  /** @param {import("./settings.js").Options} options @param {import("./baileys.js").Baileys} baileys */
+  constructor(options, baileys) {
+    this.settings = settingsOf(options);
+    this.baileys = baileys;
+    this.identity = newIdentity();
+    this.metrics = new Metrics(this.settings.sentry);
+    this.database = new Database(this.settings, this.metrics, this.identity);
+    this.writer = new Writer(this.database, this.identity);
+    const direct = { ...this.database.options, ...this.settings.directConnection, application_name: this.identity };
+    this.lock = new WriterLock(direct, this.identity, this.settings.logger);
+    this.files = new SessionFiles(this.settings.dir, this.identity);
+    /** @type {Map<string, import("./session.js").Session>} */
+    this.sessions = new Map();
+    this.limits = new Limits(this);
+    /** @type {(() => Promise<void>) | null} */
+    this.stopListening = null;
+    /** @type {Promise<void> | undefined} */
+    this.closing = undefined;
+  }
+
+  /** @param {import("./settings.js").Options} options */
+  static async create(options) {
+    const service = new Service(options, await findBaileys(options.baileys));
+    try {
+      await service.files.prepare();
+      if (service.settings.admin) service.stopListening = await listen(service);
+    } catch (error) {
+      await service.close();
+      throw error;
+    }
+    return service;
+  }
+
+  /** @param {string} company */
+  async open(company) {
+    if (this.sessions.has(company)) {
+      throw new SessionClientError(`company ${company} is open already in this process`, {
+        company,
+        hint: "one auth state a company: use the one that is there, or close it first",
+      });
+    }
+    await this.files.claim(company);
+    try {
+      const session = await openSession(this, company);
+      this.sessions.set(company, session);
+      this.limits.used(session);
+      await this.limits.enforce();
+      return session;
+    } catch (error) {
+      await this.lock.release(company);
+      await this.files.release(company);
+      throw error;
+    }
+  }
+
+  /** Companies that have creds; while the database is away, those that could start from a cache. */
+  async companies() {
+    try {
+      const sql = await this.database.statements();
+      const { rows } = await this.database.query("list", sql.listCompanies);
+      return rows.map((row) => String(row.company));
+    } catch (error) {
+      const cached = error instanceof Unavailable ? await this.files.cached() : [];
+      if (!cached.length) throw error;
+      return cached;
+    }
+  }
+
+  /** Ids of the keys in memory by type. @param {string} company @returns {Map<string, string[]>} */
+  keyNames(company) {
+    const types = this.sessions.get(company)?.memory.types ?? new Map();
+    return new Map([...types].map(([type, keys]) => [type, [...keys.keys()]]));
+  }
+
+  /** @param {import("./session.js").Session} session */
+  async forget(session) {
+    if (this.sessions.get(session.company) === session) this.sessions.delete(session.company);
+    this.limits.forget(session.company);
+    this.metrics.forget(session.company);
+    await this.files.release(session.company);
+  }
+
+  /** Once more, soon. @param {() => Promise<unknown>} work */
+  later(work) {
+    setTimeout(() => this.inBackground(work()), RETRY_MS * (0.75 + Math.random() / 2)).unref();
+  }
+
+  /** Nobody waits for it, so nobody would see it fail. @param {Promise<unknown>} work */
+  inBackground(work) {
+    work.catch((error) => {
+      this.settings.logger.error({ error: error.message }, "the session client failed in the background");
+      this.metrics.tell("error", "session client failed", {});
+    });
+  }
+
+  status() {
+    return { identity: this.identity, sessions: [...this.sessions.values()].map((session) => session.status()) };
+  }
+
+  /** Every session to its orderly end. */
+  close() {
+    return (this.closing ??= this.#close());
+  }
+
+  async #close() {
+    for (const session of [...this.sessions.values()]) await session.close();
+    await this.stopListening?.();
+    await this.lock.close();
+    await this.database.close();
+  }
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A session while its database is away: where its writes go, what is told of it, and the way back.
+import { SessionStopped, Unavailable, isSomebodyElses } from "./errors.js";
+import { newToken } from "./fence.js";
+import { digestOf } from "./journal.js";
+import { nameOf } from "./memory.js";
+
+const MINUTE_MS = 60_000;
+
+/** @typedef {import("./memory.js").Change} Change */
+
+export class Outage {
+  /**
+   * @param {import("./session.js").Session} session
+   * @param {string} id @param {number} lastContact milliseconds since 1970
+   */
+  constructor(session, id, lastContact) {
+    this.session = session;
+    this.service = session.service;
+    this.settings = session.settings;
+    this.log = session.log;
+    this.id = id;
+    this.lastContact = lastContact;
+    /** The clock of the host may be set; how long it lasts is counted by another one. */
+    this.beganAt = performance.now() - Math.max(0, Date.now() - lastContact);
+    /** @type {import("./journal.js").Journal | null} */
+    this.journal = null;
+    this.journalError = "";
+    /** Everything written since the outage began, by name. @type {Map<string, Change>} */
+    this.changes = new Map();
+    /** @type {string | null} */
+    this.creds = null;
+    /** @type {import("./replay.js").Touched} */
+    this.touched = { base: new Map(), written: new Map() };
+    this.writes = 0;
+    this.expired = false;
+    /** @type {Promise<unknown>} */
+    this.caching = Promise.resolve();
+    /** @type {NodeJS.Timeout[]} */
+    this.timers = [];
+    this.over = false;
+    this.reported = "";
+  }
+
+  get ageMs() {
+    return performance.now() - this.beganAt;
+  }
+
+  /** @param {Error} reason */
+  async begin(reason) {
+    const { company } = this.session;
+    this.log.warn({ company, error: reason.message }, "the database is away: the session runs from memory");
+    this.tell("warning", "session cache in use");
+    if (this.settings.onOutage === "journal") {
+      await this.openJournal();
+      this.caching = this.service.files.writeCache(this.session, this.id).catch((error) => {
+        this.log.error({ company, error: error.message }, "the cache could not be written: a restart during this outage would find no session");
+      });
+    }
+    this.watch();
+  }
+
+  /** Timers: the minute's warning, the expiry, and the next look at the database. */
+  watch() {
+    const minute = setInterval(() => this.warn(), MINUTE_MS);
+    const expiry = setTimeout(() => this.service.inBackground(this.expire()), Math.max(0, this.settings.cacheTtlMs - this.ageMs));
+    this.timers.push(minute, expiry);
+    for (const timer of this.timers) timer.unref();
+    this.lookAgain();
+  }
+
+  lookAgain() {
+    if (this.over) return;
+    const pause = this.settings.recoveryIntervalMs * (0.75 + Math.random() / 2);
+    const timer = setTimeout(() => this.service.inBackground(this.recover()), pause);
+    timer.unref();
+    this.timers[2] = timer;
+  }
+
+  warn() {
+    const seconds = Math.round(this.ageMs / 1000);
+    this.service.metrics.cacheAge.set({ company: this.session.company }, seconds);
+    this.log.warn({ company: this.session.company, age_seconds: seconds, journal: this.journal?.lines ?? 0 }, "the database is still away");
+  }
+
+  async expire() {
+    if (this.over) return;
+    this.expired = true;
+    const seconds = Math.round(this.ageMs / 1000);
+    const { company } = this.session;
+    this.log.error({ company, age_seconds: seconds }, "the session has run without its database for longer than it should");
+    this.tell("error", "session cache expired");
+    if (this.settings.onExpiry !== "stop") return;
+    await this.session.inOrder(() =>
+      this.session.stop(
+        new SessionStopped(`company ${company}: ${seconds} s without the database, and onExpiry is stop`, {
+          company,
+          hint: "the journal holds what was written; start again when the database serves",
+        }),
+      ),
+    );
+  }
+
+  /** @param {"warning" | "error"} level @param {string} message */
+  tell(level, message) {
+    const age = String(Math.round(this.ageMs / 1000));
+    this.service.metrics.tell(level, message, { company: this.session.company, age_seconds: age });
+  }
+
+  async openJournal() {
+    const { company, epoch, tokens } = this.session;
+    const header = {
+      company,
+      epoch,
+      outage: this.id,
+      began_at: new Date().toISOString(),
+      last_contact: new Date(this.lastContact).toISOString(),
+      tokens: tokens.slice(-8),
+    };
+    try {
+      this.journal = await this.service.files.createJournal(company, header);
+      this.journalError = "";
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  /** @param {Error} error */
+  failed(error) {
+    const { company } = this.session;
+    this.service.metrics.journalFailures.inc({ company });
+    if (error.message !== this.journalError) {
+      this.log.error({ company, error: error.message }, "the journal takes no more: the session goes on in MEMORY ONLY, and ending this process now loses it");
+      this.tell("error", "session journal cannot be written");
+    }
+    this.journalError = error.message;
+  }
+
+  /** @param {Change[]} changes @param {string | null} creds */
+  async write(changes, creds) {
+    const { session } = this;
+    if (this.settings.onOutage === "read-only") {
+      const reason = new SessionStopped(`company ${session.company}: the database is away, and onOutage is read-only`, {
+        company: session.company,
+        hint: "start again when the database serves; with onOutage journal the session would go on",
+      });
+      await session.stop(reason);
+      throw reason;
+    }
+    const line = this.lineOf(changes, creds);
+    this.writes++;
+    if (this.settings.onOutage === "journal") await this.record(line);
+  }
+
+  /** Notes what was before, and makes the journal's line. @param {Change[]} changes @param {string | null} creds */
+  lineOf(changes, creds) {
+    const { memory } = this.session;
+    /** @type {import("./journal.js").Line} */
+    const line = { at: new Date().toISOString() };
+    if (changes.length) {
+      line.changes = changes.map((change) => {
+        const { type, id, text } = change;
+        const name = nameOf(type, id);
+        const base = this.note(name, () => memory.text(type, id), text);
+        this.changes.set(name, change);
+        return base === undefined ? [type, id, text] : [type, id, text, base];
+      });
+    }
+    if (creds !== null) {
+      const base = this.note(nameOf("creds", ""), () => memory.creds, creds);
+      line.creds = this.creds = creds;
+      if (base !== undefined) line.creds_base = base;
+    }
+    return line;
+  }
+
+  /** The digest of what was there before, the first time only. @param {string} name @param {() => string | null} before
+   * @param {string | null} text */
+  note(name, before, text) {
+    const first = !this.touched.base.has(name);
+    const base = first ? digestOf(before()) : undefined;
+    if (base !== undefined) this.touched.base.set(name, base);
+    const written = this.touched.written.get(name) ?? new Set();
+    this.touched.written.set(name, written.add(digestOf(text)));
+    return base;
+  }
+
+  /** @param {import("./journal.js").Line} line */
+  async record(line) {
+    try {
+      if (this.journal && !this.journalError) {
+        if (this.journal.size > this.settings.journalMaxBytes) await this.journal.compact(this.everything());
+        if (this.journal.size > this.settings.journalMaxBytes) throw new Error(`the journal holds ${this.journal.size} bytes, more than journalMaxBytes`);
+        await this.journal.append(line);
+      } else {
+        await this.startOver();
+      }
+    } catch (error) {
+      this.failed(error);
+    }
+    this.service.metrics.journalLines.set({ company: this.session.company }, this.journal?.lines ?? 0);
+    this.service.metrics.journalBytes.set({ company: this.session.company }, this.journal?.size ?? 0);
+  }
+
+  /** After a write that the journal did not take, only a journal of everything is whole again. */
+  async startOver() {
+    if (!this.journal) await this.openJournal();
+    if (!this.journal) return;
+    await this.journal.compact(this.everything());
+    if (this.journalError) this.log.warn({ company: this.session.company }, "the journal is whole again");
+    this.journalError = "";
+  }
+
+  /** @returns {import("./journal.js").Line} */
+  everything() {
+    const base = this.touched.base;
+    return {
+      at: new Date().toISOString(),
+      changes: [...this.changes].map(([name, { type, id, text }]) => [type, id, text, base.get(name) ?? ""]),
+      ...(this.creds === null ? {} : { creds: this.creds, creds_base: base.get(nameOf("creds", "")) }),
+    };
+  }
+
+  /** One look at the database; when it serves, the way back. */
+  async recover() {
+    if (this.over) return;
+    try {
+      await this.service.lock.acquire(this.session.company);
+      await this.session.inOrder(() => this.replay());
+    } catch (error) {
+      await this.notYet(error);
+    }
+    if (!this.over) this.lookAgain();
+  }
+
+  /** @param {any} error */
+  async notYet(error) {
+    const { company } = this.session;
+    if (isSomebodyElses(error)) {
+      this.service.metrics.replays.inc({ company, result: "refused" });
+      await this.session.inOrder(() => this.session.stop(error));
+      return;
+    }
+    if (error instanceof Unavailable) return;
+    this.service.metrics.replays.inc({ company, result: "failed" });
+    if (this.reported === error.message) return;
+    this.reported = error.message;
+    this.log.error({ company, error: error.message }, "the database is back but does not take what the session wrote");
+    this.tell("error", "session replay failed");
+  }
+
+  async replay() {
+    if (this.over || this.session.state !== "outage") return;
+    const { session } = this;
+    const token = newToken();
+    // Whether the transaction below commits may stay unknown: so its token counts as ours from here on.
+    session.tokens.push(token);
+    if (this.journal && !this.journalError) await this.journal.append({ at: new Date().toISOString(), token });
+    const done = await this.service.writer.replay(session, token, this.touched);
+    session.fenced = done.fenced;
+    this.end();
+    await this.caching;
+    await this.service.files.removeCopies(session.company, this.journal);
+    session.endOutage();
+    const { company } = session;
+    const seconds = Math.round(this.ageMs / 1000);
+    this.service.metrics.replays.inc({ company, result: "ok" });
+    this.service.metrics.replayed.inc({ company }, done.written + done.removed);
+    this.service.metrics.clean(company);
+    if (done.adopted) this.log.warn({ company, keys: done.adopted }, "rows that this session did not know were taken in");
+    this.log.info({ company, outage_seconds: seconds, written: done.written, removed: done.removed }, "the database is back and equal to memory");
+  }
+
+  end() {
+    this.over = true;
+    for (const timer of this.timers) {
+      clearInterval(timer);
+      clearTimeout(timer);
+    }
+  }
+
+  /** At an orderly end: journal and cache stay, for the next start. */
+  async settle() {
+    this.end();
+    await this.caching;
+    await this.journal?.close();
+  }
+
+  /** The session may not go on. After an orderly reason the copies are for the next start, after any other for a human.
+   * @param {Error} reason */
+  async abandon(reason) {
+    this.end();
+    await this.caching;
+    await this.journal?.close().catch(() => undefined);
+    if (reason instanceof SessionStopped) return;
+    await this.service.files.setAside(this.session.company);
+  }
+
+  status() {
+    return {
+      since: new Date(this.lastContact).toISOString(),
+      age_seconds: Math.round(this.ageMs / 1000),
+      writes: this.writes,
+      journal_lines: this.journal?.lines ?? 0,
+      journal_bytes: this.journal?.size ?? 0,
+      journal_error: this.journalError || null,
+      expired: this.expired,
+    };
+  }
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// One company's session. While the database serves, a write is done when it is committed there; while it does not, when it
+// is in the journal. Reads are always from memory, which holds everything.
+import { randomUUID } from "node:crypto";
+
+import { encode } from "./codec.js";
+import { AbsenceUnproven, Fenced, SessionStopped, Unavailable } from "./errors.js";
+import { changesOf, nameOf } from "./memory.js";
+import { Outage } from "./session-outage.js";
+
+/**
+ * @typedef {import("./memory.js").Change} Change
+ * @typedef {import("./loading.js").Loaded} Loaded
+ * @typedef {"online" | "outage" | "stopped"} State
+ */
+
+export class Session {
+  /**
+   * @param {string} company
+   * @param {import("./service.js").Service} service what the sessions of a process share
+   * @param {Loaded} loaded
+   */
+  constructor(company, service, loaded) {
+    this.company = company;
+    this.service = service;
+    this.settings = service.settings;
+    this.log = service.settings.logger;
+    this.memory = loaded.memory;
+    this.creds = loaded.creds;
+    this.epoch = loaded.epoch;
+    /** Tokens under which rows may have been written by this session; the last one is current. */
+    this.tokens = loaded.tokens;
+    this.fenced = loaded.fenced;
+    this.isNew = loaded.isNew;
+    /** Names of keys that were deleted and might come back with an older state of the database. @type {Set<string>} */
+    this.deleted = new Set();
+    /** @type {State} */
+    this.state = "online";
+    this.lastContact = Date.now();
+    /** @type {Outage | null} */
+    this.outage = null;
+    /** @type {Error | null} */
+    this.stoppedBy = null;
+    /** @type {{end: (error?: Error) => unknown, ws?: {isClosed?: boolean}} | null} */
+    this.socket = null;
+    /** Everything that writes waits for what was asked before it. @type {Promise<unknown>} */
+    this.tail = Promise.resolve();
+    /** Creds that were not saved yet. @type {string | null} */
+    this.unsaved = null;
+    this.touch();
+  }
+
+  /** Shows what changed. */
+  touch() {
+    this.service.metrics.sessionState(this.company, this.state, { keys: this.memory.size });
+  }
+
+  /** @template T @param {() => Promise<T>} work @returns {Promise<T>} */
+  inOrder(work) {
+    const result = this.tail.then(work);
+    this.tail = result.catch(() => undefined);
+    return result;
+  }
+
+  /** @param {string} type @param {string[]} ids @returns {Record<string, any>} */
+  get(type, ids) {
+    this.refuseStopped();
+    this.service.limits.used(this);
+    /** @type {Record<string, any>} */
+    const found = {};
+    let hits = 0;
+    for (const id of ids) {
+      if (this.memory.undecodable.size && this.memory.undecodable.has(nameOf(type, id))) {
+        throw new AbsenceUnproven(`company ${this.company}: a stored ${type} cannot be decoded, which is not the same as none`, {
+          company: this.company,
+          hint: "repair that row from a backup or the mirror",
+        });
+      }
+      const value = this.memory.get(type, id);
+      if (value === undefined) continue;
+      found[id] = type === "app-state-sync-key" ? this.service.baileys.appStateSyncKey(value) : value;
+      hits++;
+    }
+    this.service.metrics.looked(this.company, hits, ids.length - hits);
+    return found;
+  }
+
+  /** @param {Record<string, Record<string, any> | undefined>} data */
+  async set(data) {
+    this.refuseStopped();
+    const changes = changesOf(data); // now: what Baileys does to these values later is not meant
+    if (changes.length) await this.inOrder(() => this.write(changes, null));
+  }
+
+  /** Never rejects: Baileys calls it from an event, where nobody would catch it. */
+  async saveCreds() {
+    if (this.state === "stopped") return;
+    this.unsaved = encode("creds", this.creds);
+    await this.inOrder(() => this.#writeCreds());
+  }
+
+  async #writeCreds() {
+    const text = this.unsaved;
+    if (text === null || this.isStopped()) return; // a later call has written them already
+    try {
+      await this.write([], text);
+      if (this.unsaved === text) this.unsaved = null;
+    } catch (error) {
+      if (this.isStopped()) return;
+      this.log.error({ company: this.company, error: error.message }, "creds could not be saved; they are tried again");
+      this.service.later(() => this.inOrder(() => this.#writeCreds()));
+    }
+  }
+
+  /** In order with all others. @param {Change[]} changes @param {string | null} creds */
+  async write(changes, creds) {
+    this.refuseStopped();
+    if (this.state === "online") {
+      try {
+        if (!this.service.lock.holds(this.company)) throw new Unavailable("the writer's lock was lost");
+        await this.service.writer.write(this, changes, creds);
+        this.lastContact = Date.now();
+        this.#remember(changes, creds);
+        return;
+      } catch (error) {
+        if (error instanceof Fenced) await this.stop(error);
+        if (!(error instanceof Unavailable)) throw error;
+        await this.beginOutage(error);
+      }
+    }
+    await /** @type {Outage} */ (this.outage).write(changes, creds);
+    this.#remember(changes, creds);
+  }
+
+  /** @param {Change[]} changes @param {string | null} creds */
+  #remember(changes, creds) {
+    for (const { type, id, text } of changes) {
+      if (text === null) this.deleted.add(nameOf(type, id));
+      else this.deleted.delete(nameOf(type, id));
+    }
+    this.memory.apply(changes, creds);
+    this.service.metrics.keys.set({ company: this.company }, this.memory.size);
+  }
+
+  /** @param {Error} reason */
+  async beginOutage(reason) {
+    this.state = "outage";
+    this.outage = new Outage(this, randomUUID(), this.lastContact);
+    this.touch();
+    await this.outage.begin(reason);
+  }
+
+  /** The database is equal to memory. */
+  endOutage() {
+    this.outage = null;
+    this.state = "online";
+    this.lastContact = Date.now();
+    this.touch();
+    if (this.unsaved !== null) void this.inOrder(() => this.#writeCreds());
+  }
+
+  /** Nothing is written from now on; the socket is ended, never logged out. @param {Error} reason */
+  async stop(reason) {
+    if (this.state === "stopped") return;
+    this.state = "stopped";
+    this.stoppedBy = reason;
+    this.touch();
+    this.log.error({ company: this.company, error: reason.message }, "the session is stopped");
+    this.service.metrics.tell("error", `session stopped: ${reason.name}`, { company: this.company });
+    await this.outage?.abandon(reason);
+    this.outage = null;
+    await this.service.lock.release(this.company);
+    await this.service.forget(this);
+    this.socket?.end(reason);
+  }
+
+  /** Its socket is closed. One that was never attached may be open: nobody knows. */
+  isIdle() {
+    return this.socket?.ws?.isClosed === true;
+  }
+
+  /** What was asked is written; from now on nothing more is taken, and the socket is ended. */
+  async drain() {
+    await this.tail;
+    const socket = this.socket;
+    await this.close();
+    await socket?.end(undefined);
+  }
+
+  isStopped() {
+    return this.state === "stopped";
+  }
+
+  refuseStopped() {
+    if (!this.isStopped()) return;
+    throw new SessionStopped(`company ${this.company}: the session is stopped: ${this.stoppedBy?.message ?? "it was closed"}`, {
+      company: this.company,
+      cause: this.stoppedBy ?? undefined,
+    });
+  }
+
+  /** The orderly end: what was asked is written, and the cache holds what the next start needs while the database is away. */
+  async close() {
+    if (this.state === "stopped") return;
+    await this.tail;
+    await this.outage?.settle();
+    if (this.state === "online") {
+      await this.service.files.writeCache(this, null).catch((error) => {
+        this.log.warn({ company: this.company, error: error.message }, "no cache is left for a start without the database");
+      });
+    }
+    this.state = "stopped";
+    await this.service.lock.release(this.company);
+    await this.service.forget(this);
+  }
+
+  /** What is, without any secret. */
+  status() {
+    return {
+      company: this.company,
+      state: this.state,
+      user: this.creds?.me?.id ?? null,
+      keys: this.memory.size,
+      counts: this.memory.counts(),
+      undecodable: this.memory.undecodable.size,
+      epoch: this.epoch,
+      fenced: this.fenced,
+      last_contact: new Date(this.lastContact).toISOString(),
+      outage: this.outage?.status() ?? null,
+      error: this.stoppedBy?.message ?? null,
+    };
+  }
+}
