@@ -3,7 +3,7 @@
 """Pages that tests execute: the commands of a page in order, and what the page says they print.
 
 A block ``sh`` holds commands, a block without a language right behind it what they print, and any other block the
-content of a file. ``...`` in expected output is anything: alone on a line any lines, in a line any text of that line.
+content of a file. What is printed is compared by :mod:`tests.support.matching`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FENCE = re.compile(r"^```(\w*)\s*$")
-ANYTHING = "..."
 
 
 @dataclass(frozen=True)
@@ -85,27 +84,3 @@ def commands(text: str) -> Iterator[str]:
     for line in re.sub(r"\\\n\s*", "", text).splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
             yield line.strip()
-
-
-def difference(expected: str, printed: str) -> str:
-    """Empty when ``printed`` is what the page shows, else what is missing or too much, for the message of a test."""
-    wanted = [line.rstrip() for line in expected.strip("\n").splitlines()]
-    got = printed.strip("\n").splitlines()
-    if re.fullmatch(_pattern(wanted), _joined(got)):
-        return ""
-    for count in range(1, len(wanted) + 1):
-        if not re.match(_pattern(wanted[:count]), _joined(got)):
-            return f"not printed: {wanted[count - 1]!r}\nprinted:\n{printed}"
-    return f"more was printed than the page shows:\n{printed}"
-
-
-def _joined(lines: list[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _pattern(lines: list[str]) -> str:
-    return "".join(r"(?:.*\n)*?" if line.strip() == ANYTHING else _line(line) for line in lines)
-
-
-def _line(line: str) -> str:
-    return ".*?".join(re.escape(part) for part in line.split(ANYTHING)) + r"[ \t]*\n"

@@ -15,6 +15,7 @@ import pytest
 from tests.integration.adoption.conftest import PROJECT, Reader
 from tests.integration.adoption.gateway import Gateway
 from tests.support import pages
+from tests.support.matching import complaint
 
 PAGE = PROJECT / "docs" / "adoption.md"
 FIRST_CHECK = ("1. Find out what you have", "3. Install the command", "4. The first check")
@@ -27,7 +28,7 @@ def section(*titles: str) -> list[pages.Example]:
 
 def follow(reader: Reader, example: pages.Example) -> None:
     printed = reader.run(example.block.text)
-    wrong = pages.difference(reader.translate(example.expected), printed) if example.expected is not None else ""
+    wrong = complaint(reader.translate(example.expected), printed) if example.expected is not None else ""
     assert not wrong, f"{PAGE.name}, line {example.block.line}: {wrong}"
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lab import Lab, inventory, playbooks, processes
 from tests.integration.runbook import damage
-from tests.integration.runbook.matching import complaint
 from tests.integration.runbook.page import Command, Event, Section
+from tests.support.matching import complaint
 
 HOST = "wa-app-1"
 COMMAND_SECONDS = 120

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.runbook.damage import known_faults
-from tests.integration.runbook.matching import complaint
 from tests.integration.runbook.page import PAGE, Command, PageError, sections
+from tests.support.matching import complaint
 
 TEXT = PAGE.read_text("utf-8")
 ROOT = PAGE.parents[1]

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // SPDX-License-Identifier: BSD-2-Clause
 // Asks a running process how its sessions are. Exit code 0: all online; 1: one runs from memory or is stopped; 2: the process
 // does not answer. `--json` prints what it said.

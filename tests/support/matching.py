@@ -1,6 +1,8 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a command printed what the page says."""
+"""Whether a command printed what the page says. In what a page shows ``...`` is anything: alone on a line any
+lines, in a line any text of that line.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,7 @@ def _fits(piece: list[str], lines: list[str]) -> bool:
 
 
 def fits(wanted: str, line: str) -> bool:
-    return re.fullmatch(".+".join(map(re.escape, wanted.split(ANY))), line) is not None
+    return re.fullmatch(".*".join(map(re.escape, wanted.split(ANY))), line) is not None
 
 
 def _explain(piece: list[str], rest: list[str]) -> str:
