@@ -47,7 +47,7 @@ def test_a_password_with_awkward_characters_works(database: Database) -> None:
 def test_a_wrong_password_is_refused_and_not_shown(database: Database) -> None:
     error = error_of(replace(database.params, password="wrong-secret"))
     assert type(error) is Refused
-    assert error.hint == "check login_user and login_password"
+    assert error.hint.startswith("check login_user and login_password; a new, empty server")
     assert "wrong-secret" not in str(error)
     assert not error.retryable
 

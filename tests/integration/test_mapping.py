@@ -237,7 +237,9 @@ def test_a_missing_table_names_the_option_that_sets_it(
     error = mismatch(database, home, {part: {"table": "nothing_here"}})
     assert error.cause == 'table "nothing_here" does not exist'
     assert error.hint.startswith(f"set session_tables.{part}.table to the table that holds the {content}; ")
-    assert error.hint.endswith("baileys-resilience init-db --session-tables")
+    assert error.hint.endswith(
+        "fail over first if sessions live there, then baileys-resilience init-db --session-tables"
+    )
 
 
 @pytest.mark.parametrize(

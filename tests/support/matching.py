@@ -12,8 +12,9 @@ ANY = "..."
 #: words at which a reader is right to be alarmed: where they are printed, the page shows them
 ALARMS = ("BLOCKED", "degraded", "ERROR", "LATE", "NOT GOOD", "OPEN", "PROBLEM", "fatal", "Traceback")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-#: Ansible breaks long sentences at eighty characters, wherever that is on this host
-_WRAPPED = re.compile(r"\n {8}(?=\S)")
+#: Ansible breaks long sentences at eighty characters, wherever that is on this host. As JSON it breaks none, and begins
+#: each sentence as far to the right, between quotes.
+_WRAPPED = re.compile(r'\n {8}(?=\S)(?!".*",?$)', re.MULTILINE)
 
 
 def lines_of(output: str) -> list[str]:

@@ -38,7 +38,12 @@ APPLICATION_NAME = "baileys-resilience"
 
 #: What libpq says when it cannot connect -> what it means and what to do. Order matters: the first match wins.
 _CONNECT_MESSAGES: List[Tuple[str, Type[ResilienceError], str]] = [
-    (r"password authentication failed|no password supplied", Refused, "check login_user and login_password"),
+    # PostgreSQL does not tell a wrong password from a role that does not exist.
+    (
+        r"password authentication failed|no password supplied",
+        Refused,
+        "check login_user and login_password; a new, empty server that lacks the role says the same",
+    ),
     (r"no pg_hba\.conf entry", Refused, "allow this host, user, database and TLS mode in the server's pg_hba.conf"),
     (r"role .* does not exist|is not permitted to log in", Refused, "check login_user, or let the role log in"),
     (r"database .* does not exist", Misconfigured, "check login_db"),

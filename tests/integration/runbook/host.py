@@ -99,8 +99,6 @@ class Operator:
             damage.repair(self.lab, fault)
         elif event.name == "new server":
             self.lab.replace_postgres()
-        elif event.name == "the mirror follows":
-            self.let_mirror_follow()
         else:
             damage.expect_messages(self.lab, "by the runbook")
 

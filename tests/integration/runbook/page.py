@@ -13,7 +13,6 @@ comments that a reader does not see: `<!-- test: word argument, argument -->`.
     types WHAT          the next command is given this at its prompts
     heal                whoever looks after PostgreSQL has repaired it
     new server          an empty server answers in the place of the lost one
-    the mirror follows  its service, which does not run in the lab, has just scanned
     messages            each session reads what it is sent, and its answer can be read
 """
 
@@ -28,7 +27,7 @@ _PART = re.compile(
     r"^<!-- test: (?P<directive>.+?) -->$|^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 _QUALIFIERS = ("when", "exits", "types")
-DIRECTIVES = (*_QUALIFIERS, "each", "also", "heal", "new server", "messages", "the mirror follows")
+DIRECTIVES = (*_QUALIFIERS, "each", "also", "heal", "new server", "messages")
 
 
 class PageError(Exception):
@@ -48,7 +47,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens around the operator: heal, new server, messages, the mirror follows."""
+    """Something that happens around the operator: heal, new server, messages."""
 
     name: str
 

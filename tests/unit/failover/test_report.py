@@ -92,6 +92,39 @@ def test_the_plan_names_what_blocks_and_what_is_degraded(
     assert "nobody is notified" not in text
 
 
+def test_what_blocks_stands_directly_behind_the_headline_and_what_is_degraded_at_the_end(
+    settings: FailoverSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = SourceReport("primary", "db", problem="connect db: refused")
+    plan = plan_with(settings, [dead], monkeypatch)
+    lines = plan.sentences()
+    blocked, degraded = len(plan.blocked), len(plan.degraded)
+    assert blocked > 0
+    assert lines[1 : 1 + blocked] == [f"  BLOCKED: {each}" for each in plan.blocked]
+    assert lines[-degraded:] == [f"  degraded: {each}" for each in plan.degraded]
+    assert lines[-degraded - 1].startswith("  expected: ")
+
+
+def test_what_a_source_has_seen_elsewhere_does_not_read_as_its_own_fault(
+    settings: FailoverSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = source("mirror")
+    mirror.offers[B] = Offer({"pre-key": 833}, remark="the creds in the database are not usable")
+    lines = plan_with(settings, [source("primary"), mirror], monkeypatch).sentences()
+    seen = "(the mirror has seen: the creds in the database are not usable)"
+    assert f"  company {B}: 833 keys from primary or mirror {seen}" in lines
+
+
+def test_keys_that_are_counted_in_the_run_do_not_look_lost(
+    settings: FailoverSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_with(settings, [source("primary")], monkeypatch)
+    plan.operation, plan.target = "failback", "postgres"
+    for each in plan.companies:
+        each.keys, each.sources = None, []
+    assert f"  company {A}: its keys are counted in the run" in plan.sentences()
+
+
 def test_the_plan_shows_the_whole_order_of_sources_with_those_that_are_not_there(
     settings: FailoverSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ from .sources import (
     ORDER,
     PRIMARY,
     REPLICA,
+    Offer,
     SourceReport,
     assess_sources,
     choose,
@@ -72,10 +73,6 @@ class CompanyPlan:
     keys: Optional[int] = None
     problem: str = ""
 
-    @property
-    def known_keys(self) -> str:
-        return "?" if self.keys is None else str(self.keys)
-
 
 @dataclass
 class Plan:
@@ -115,22 +112,28 @@ class Plan:
         if not self.moving and not self.blocked:
             entries = [f"company {c.company} on {c.store} since {c.since or 'ever'}" for c in self.companies]
             return [f"{self.host}: nothing to do: " + "; ".join(entries), *self._doubts()]
-        lines = [f"{self.host}: {self.operation} of {len(self.moving)} companies to {self.target}"]
+        headline = f"{self.host}: {self.operation} of {len(self.moving)} companies to {self.target}"
+        # What stops the run stands first: a recap is green all the same, and a long plan is not read to its end.
+        lines = [headline, *(f"  BLOCKED: {each}" for each in self.blocked)]
         lines.extend(_source_sentence(source) for source in self.sources)
-        for each in self.companies:
-            if each.moves:
-                origin = f" from {' or '.join(each.sources)}" if each.sources else ""
-                lines.append(f"  company {each.company}: {each.known_keys} keys{origin} {each.problem}".rstrip())
-            else:
-                lines.append(f"  company {each.company}: stays on {each.store} since {each.since or 'ever'}")
+        lines.extend(self._company_sentence(each) for each in self.companies)
         lines.extend(f"  {number}. {step['title']}: {step['what']}" for number, step in enumerate(self.steps, 1))
         lines.append(
             f"  expected: {self.expected_seconds:.0f} s, {self.expected_downtime_seconds:.0f} s of it with the app down"
         )
         return lines + self._doubts()
 
+    def _company_sentence(self, company: CompanyPlan) -> str:
+        if not company.moves:
+            return f"  company {company.company}: stays on {company.store} since {company.since or 'ever'}"
+        # A failback counts files when it reads them; a "?" there would look like keys that are lost.
+        unknown = "? keys" if self.target == FILES else "its keys are counted in the run"
+        keys = unknown if company.keys is None else f"{company.keys} keys"
+        origin = f" from {' or '.join(company.sources)}" if company.sources else ""
+        return f"  company {company.company}: {keys}{origin} {company.problem}".rstrip()
+
     def _doubts(self) -> List[str]:
-        return [f"  BLOCKED: {each}" for each in self.blocked] + [f"  degraded: {each}" for each in self.degraded]
+        return [f"  degraded: {each}" for each in self.degraded]
 
 
 def _source_sentence(source: Mapping[str, Any]) -> str:
@@ -214,12 +217,15 @@ def _add_sources(context: FailoverContext, plan: Plan, moving: Sequence[str]) ->
             each.keys = offers[0].keys if offers and offers[0] else None
             # A primary with rows that are ruined is known as such only when it is read; the mirror has seen them.
             said = [(r.kind, r.offers[each.company]) for r in reports if each.company in r.offers]
-            problems = [
-                f"{kind}: {offer.problem or offer.remark}" for kind, offer in said if offer.problem or offer.remark
-            ]
+            problems = [_doubt_of(kind, offer) for kind, offer in said if offer.problem or offer.remark]
             each.problem = f"({'; '.join(problems)})" if problems else ""
             if not each.sources:
                 plan.degraded.append(f"company {each.company} stays behind: no source has a whole, young enough copy")
+
+
+def _doubt_of(kind: str, offer: Offer) -> str:
+    """What is wrong with this source's own copy, or what it has seen to be wrong elsewhere, with its own copy whole."""
+    return f"{kind}: {offer.problem}" if offer.problem else f"the {kind} has seen: {offer.remark}"
 
 
 def _add_unusable(context: FailoverContext, plan: Plan) -> None:

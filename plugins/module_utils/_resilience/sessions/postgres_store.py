@@ -41,8 +41,10 @@ def check_tables(cursor: Any, tables: TableMapping, where: str) -> None:
                 f'table "{table.table}" does not exist',
                 operation="check tables",
                 subject=where,
+                # An application that runs on PostgreSQL takes an empty table for the truth: it must be away first.
                 hint=f"set session_tables.{part}.table to the table that holds the {content}; where it was dropped, or"
-                " the database is new: baileys-resilience init-db --session-tables",
+                " the database is new: fail over first if sessions live there, then"
+                " baileys-resilience init-db --session-tables",
             )
         if hidden:
             raise Refused(
