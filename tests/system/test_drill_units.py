@@ -82,7 +82,7 @@ def test_the_watch_outlives_whoever_broke_the_unit_and_heals_it(host: Host, port
 
 def test_what_a_drill_left_is_healed_after_a_reboot(host: Host, port: int) -> None:
     """The watch is gone, and the unit is down since nothing starts it at boot."""
-    act(host, "break", "kill")
+    assert act(host, "break", "kill")["error"] == ""
     host.restart()
     assert act(host, "look")["broken"]
     assert not answers(host, port)

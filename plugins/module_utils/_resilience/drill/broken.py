@@ -144,6 +144,7 @@ class BrokenHost:
             # Whatever stands in the way may go: a watch that gave up at once would leave a database broken.
             with contextlib.suppress(ResilienceError, OSError, ValueError):
                 self.heal_it(WATCH, broken.drill)
+                return
             time.sleep(_RETRY_SECONDS)
 
     def _is_still(self, broken: Broken) -> bool:
