@@ -227,6 +227,43 @@ function suite(fence) {
     assert.deepEqual([...content?.changes.values() ?? []].map(({ id }) => id).sort(), ["alice.0", "bob.0"]);
   });
 
+  test("a journal that takes nothing more does not keep the session from its database", async () => {
+    const auth = await open();
+    database.proxy.refuse();
+    await auth.keys.set(alice(2));
+    const { journal } = /** @type {any} */ (auth.service.sessions.get(COMPANY)).outage;
+    journal.append = () => Promise.reject(new Error("ENOSPC: no space left on device")); // a full disk, which not every host can make
+    database.proxy.heal();
+    await untilState(auth, "online");
+    assert.deepEqual(await stored("alice.0"), client.record(2));
+  });
+
+  test("while a copy of before cannot be removed, the outage is not over, and then it is", async () => {
+    const auth = await open();
+    database.proxy.refuse();
+    await auth.keys.set(alice(2));
+    const { files } = auth.service;
+    const remove = files.removeCopies;
+    let refusals = 0;
+    files.removeCopies = () => Promise.reject(new Error(`EROFS: read-only file system ${++refusals}`));
+    database.proxy.heal();
+    await client.until("it was tried twice", () => refusals > 1);
+    assert.equal(auth.status().state, "outage");
+    files.removeCopies = remove;
+    await untilState(auth, "online");
+    assert.deepEqual(client.filesIn(auth.dir), [`${COMPANY}.owner`]);
+    assert.deepEqual(await stored("alice.0"), client.record(2));
+  });
+
+  test("no cache is written where a stored key is no key: a start from it would say that there is none", async () => {
+    await client.addKey(database.admin, "pre-key", "9", { private: "garbage" });
+    const auth = await open({ tolerateBadKeys: true });
+    database.proxy.refuse();
+    await auth.keys.set(alice(2));
+    await client.until("it is told", () => /stored keys are no keys/.test(auth.logger.lines.error.slice(1).join()));
+    assert.ok(!client.filesIn(auth.dir).includes(`${COMPANY}.cache`));
+  });
+
   test("onOutage memory leaves nothing on disk", async () => {
     const auth = await open({ onOutage: "memory" });
     database.proxy.refuse();

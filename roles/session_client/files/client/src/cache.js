@@ -24,6 +24,12 @@ const checksum = (body) => createHash("sha256").update(body).digest("hex");
 
 /** @param {string} path @param {Header} header @param {Memory} memory */
 export async function writeCache(path, header, memory) {
+  if (memory.undecodable.size) {
+    // Whoever starts from it would take those keys for keys that do not exist.
+    throw new CopyRefused(`cache ${path} is not written: ${memory.undecodable.size} stored keys are no keys`, {
+      hint: "repair those rows from the mirror or a backup",
+    });
+  }
   const lines = [JSON.stringify(["creds", "", memory.creds])];
   for (const entry of memory.entries()) lines.push(JSON.stringify(entry));
   const body = `${lines.join("\n")}\n`;

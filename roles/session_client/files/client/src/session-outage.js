@@ -255,12 +255,16 @@ export class Outage {
     const token = newToken();
     // Whether the transaction below commits may stay unknown: so its token counts as ours from here on.
     session.tokens.push(token);
-    if (this.journal && !this.journalError) await this.journal.append({ at: new Date().toISOString(), token });
+    if (this.journal && !this.journalError) {
+      // A full disk must not keep the session from its database. Without this line a journal that is left is only put aside.
+      await this.journal.append({ at: new Date().toISOString(), token }).catch((error) => this.failed(error));
+    }
     const done = await this.service.writer.replay(session, token, this.touched);
     session.fenced = done.fenced;
-    this.end();
     await this.caching;
+    // Before anything else: beside a session that goes on they would be a session of before. If they stay, the outage does.
     await this.service.files.removeCopies(session.company, this.journal);
+    this.end();
     session.endOutage();
     const { company } = session;
     const seconds = Math.round(this.ageMs / 1000);
