@@ -15,10 +15,10 @@ import pwd
 import re
 import secrets
 from pathlib import Path
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from . import guarded
-from .errors import NoSpace, NotWritable, ResilienceError, StoreError, UsageError
+from .errors import NoSpace, NotWritable, ResilienceError, StepFailed, StoreError, UsageError
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
@@ -115,6 +115,19 @@ def leftovers(directory: int, name: str) -> List[str]:
 def write_json(path: PathLike, value: Any, *, mode: int = FILE_MODE, owner: Optional[Tuple[int, int]] = None) -> None:
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     write_durably(path, text.encode("utf-8"), mode=mode, owner=owner)
+
+
+def read_json(path: PathLike, *, hint: str) -> Dict[str, Any]:
+    """What :func:`write_json` wrote; empty where there is no file. Raises StepFailed with ``hint`` for what is no JSON."""
+    try:
+        content: Dict[str, Any] = json.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as exc:
+        raise translate_os_error(exc, "read", path) from exc
+    except ValueError as exc:
+        raise StepFailed("it is no JSON", operation="read", subject=os.fspath(path), hint=hint) from exc
+    return content
 
 
 def make_private_directory(path: PathLike) -> Path:

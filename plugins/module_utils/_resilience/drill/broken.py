@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import time
@@ -21,8 +20,8 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional
 
 from ..clock import now_iso
-from ..errors import Busy, ResilienceError, StepFailed, UsageError
-from ..files import FILE_MODE, fsync_directory, make_private_directory, translate_os_error, write_json
+from ..errors import Busy, ResilienceError, UsageError
+from ..files import FILE_MODE, fsync_directory, make_private_directory, read_json, write_json
 from ..steps.detached import leave_behind
 from . import faults
 from .faults import Fault
@@ -155,18 +154,7 @@ class BrokenHost:
         return now is not None and now.drill == broken.drill
 
     def _read(self, name: str) -> Dict[str, Any]:
-        path = self._dir / name
-        try:
-            content: Dict[str, Any] = json.loads(path.read_text("utf-8"))
-        except FileNotFoundError:
-            return {}
-        except OSError as exc:
-            raise translate_os_error(exc, "read", path) from exc
-        except ValueError as exc:
-            raise StepFailed(
-                "it is no JSON", operation="read", subject=str(path), hint="heal by hand, then remove this file"
-            ) from exc
-        return content
+        return read_json(self._dir / name, hint="heal by hand, then remove this file")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

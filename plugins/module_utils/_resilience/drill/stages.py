@@ -22,7 +22,7 @@ from ..errors import Busy, StepFailed, UsageError
 from ..failover.daily_check import check_readiness
 from ..failover.operations import Operation
 from ..failover.settings import FailoverSettings
-from ..files import make_private_directory, translate_os_error, write_durably, write_json
+from ..files import make_private_directory, read_json, write_durably, write_json
 from ..postgres import session
 from ..sessions.record import POSTGRES, StoreRecord
 from ..steps.lease import HostLease
@@ -247,14 +247,4 @@ class Drill:
 
     def _read(self, name: str) -> Dict[str, Any]:
         path = self._dir / name
-        try:
-            content: Dict[str, Any] = json.loads(path.read_text("utf-8"))
-        except FileNotFoundError:
-            return {}
-        except OSError as exc:
-            raise translate_os_error(exc, "read", path) from exc
-        except ValueError as exc:
-            raise StepFailed(
-                "it is no JSON", operation="read", subject=str(path), hint=f"heal the database, then remove {path}"
-            ) from exc
-        return content
+        return read_json(path, hint=f"heal the database, then remove {path}")
