@@ -118,7 +118,7 @@ def write_json(path: PathLike, value: Any, *, mode: int = FILE_MODE, owner: Opti
 
 
 def read_json(path: PathLike, *, hint: str) -> Dict[str, Any]:
-    """What :func:`write_json` wrote; empty where there is no file. Raises StepFailed with ``hint`` for what is no JSON."""
+    """What :func:`write_json` wrote; empty without a file. Raises StepFailed with ``hint`` for what is no JSON."""
     try:
         content: Dict[str, Any] = json.loads(Path(path).read_text("utf-8"))
     except FileNotFoundError:
