@@ -27,7 +27,8 @@ const TYPES = [
   "tctoken",
   "pre-key",
 ];
-const LOGIN_MS = 15000;
+const LOGIN_MS = 4000;
+const LOGINS = 4;
 
 const { values } = parseArgs({
   options: { baileys: { type: "string", default: "7" }, dir: { type: "string" }, ws: { type: "string" } },
@@ -71,8 +72,21 @@ function isWhole(type, value) {
   return true;
 }
 
-/** @param {any} library @param {any} state @param {() => Promise<void>} saveCreds @param {string} url */
-function login(library, state, saveCreds, url) {
+/** A login that the library leaves without an end is tried again, as an application does. Baileys 6 drops what the
+ * server says while it still derives the keys to read it with (noise-handler.js, finishInit), and a server on the same
+ * machine is as fast as that.
+ * @param {any} library @param {any} state @param {() => Promise<void>} saveCreds @param {string} url */
+async function login(library, state, saveCreds, url) {
+  for (let tries = 1; ; tries++) {
+    const sock = await openSocket(library, state, saveCreds, url);
+    if (sock) return sock;
+    if (tries === LOGINS) throw new Error(`no connection in ${LOGINS} logins of ${LOGIN_MS} ms`);
+  }
+}
+
+/** The open socket, or nothing when it was closed because it did not open in time.
+ * @param {any} library @param {any} state @param {() => Promise<void>} saveCreds @param {string} url */
+function openSocket(library, state, saveCreds, url) {
   const sock = library.default({
     waWebSocketUrl: url,
     auth: state,
@@ -86,12 +100,18 @@ function login(library, state, saveCreds, url) {
   sock.ev.on("creds.update", () => void saveCreds());
   sock.ev.on("messages.upsert", (/** @type {any} */ { messages }) => messages.forEach(printMessage));
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("no connection in time")), LOGIN_MS);
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      sock.end(undefined);
+    }, LOGIN_MS);
     sock.ev.on("connection.update", (/** @type {any} */ { connection, lastDisconnect }) => {
-      if (connection === "open") resolve(sock);
-      if (connection === "close") reject(lastDisconnect?.error ?? new Error("closed"));
       if (connection === "open" || connection === "close") clearTimeout(timer);
-      if (connection === "close") print({ connection, error: lastDisconnect?.error?.message });
+      if (connection === "open") resolve(sock);
+      if (connection === "close" && late) return resolve(undefined);
+      if (connection !== "close") return;
+      print({ connection, error: lastDisconnect?.error?.message });
+      reject(lastDisconnect?.error ?? new Error("closed"));
     });
   });
 }

@@ -8,6 +8,8 @@ import { finishPairing, offerPairing } from "./pairing.mjs";
 import { answerQuery } from "./queries.mjs";
 import { acceptAck, acceptMessage, acceptReceipt, redeliver } from "./routing.mjs";
 
+const ROUND_TRIP_MS = 20;
+
 export class Connection {
   /** @param {import("./hub.mjs").Hub} hub @param {import("ws").WebSocket} socket */
   constructor(hub, socket) {
@@ -66,7 +68,8 @@ export class Connection {
       this.send(node("failure", { reason: "401", location: "lab" }));
       return this.close();
     }
-    return this.login(device);
+    // No server is nearer than this, and Baileys 6 drops an answer that comes while it derives its transport keys.
+    setTimeout(() => this.socket.readyState === this.socket.OPEN && this.login(device), ROUND_TRIP_MS);
   }
 
   /** @param {import("./world.mjs").Device} device */

@@ -39,7 +39,16 @@ export async function call(url, body) {
   return Array.isArray(answer) ? answer : { status: response.status, ...answer };
 }
 
-export const temporaryDir = () => mkdtempSync(join(tmpdir(), "lab-test-"));
+/** @type {string[]} */
+const temporaryDirs = [];
+process.once("exit", () => temporaryDirs.forEach((dir) => rmSync(dir, { recursive: true, force: true })));
+
+/** A new directory, which goes with the process that runs the test. */
+export function temporaryDir() {
+  const dir = mkdtempSync(join(tmpdir(), "lab-test-"));
+  temporaryDirs.push(dir);
+  return dir;
+}
 
 /** @param {import("node:child_process").ChildProcess} child */
 export async function endProcess(child) {
