@@ -6,11 +6,15 @@
 
 Ansible drops a host that does not answer without another word. Here that is a failed step like any other, so that what
 became of the host and what to do is said by the play; ``host_gone`` tells the role that nothing can be taken back now.
+The report of a run that has ended is written on the controller here: two tasks less while somebody waits.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import tempfile
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
@@ -42,7 +46,37 @@ class ActionModule(ActionBase):
             said = f"{result.pop('module_stderr', '')} {result.pop('module_stdout', '')}"
             result.pop("exception", None)
             result["msg"] = _cannot_run(host, result, " ".join(said.split())[-500:])
+        if self._task.args.get("report_dir") and result.get("report") and result.get("markdown"):
+            try:
+                result["report_files"] = _write_report(self._task.args["report_dir"], host, result)
+            except OSError as exc:
+                why = f"the report was not written on the controller: {exc}. It lies on {host} as well"
+                result["warnings"] = [*result.get("warnings", []), why]
         return result
+
+
+def _write_report(directory, host, result):
+    """The report as JSON and as Markdown, each whole or not at all; returns their paths."""
+    directory = os.path.expanduser(directory)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    texts = {"json": json.dumps(result["report"], indent=4, sort_keys=True) + "\n", "md": result["markdown"]}
+    paths = []
+    for kind, text in texts.items():
+        path = os.path.join(directory, f"{host}-{result['report']['run']}.{kind}")
+        _write_whole(path, text)
+        paths.append(path)
+    return paths
+
+
+def _write_whole(path, text):
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=os.path.dirname(path), delete=False) as file:
+        try:
+            file.write(text)
+            file.close()
+            os.replace(file.name, path)
+        except OSError:
+            os.unlink(file.name)
+            raise
 
 
 def _was_not_run(result):

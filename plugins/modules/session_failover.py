@@ -64,6 +64,12 @@ options:
       - Why a run is undone; it is written to the journal and the report.
     type: str
     default: by hand
+  report_dir:
+    description:
+      - Directory on the controller that gets the report of a run that has ended, as C(<host>-<run>.json) and
+        C(<host>-<run>.md), mode 0600. It is made if it is missing. Without it, the report lies on the host alone.
+      - Where it cannot be written, that is a warning, since what was done on the host is done.
+    type: str
 attributes:
   check_mode:
     support: full
@@ -229,6 +235,12 @@ markdown:
   description: The same as a text.
   returned: when a run ended, also on failure
   type: str
+report_files:
+  description: What was written into O(report_dir).
+  returned: when a run ended and O(report_dir) is set
+  type: list
+  elements: str
+  sample: [reports/app1-20260131T030000-failover-4711.json, reports/app1-20260131T030000-failover-4711.md]
 stores:
   description: Where each company lives now.
   returned: success
@@ -276,21 +288,10 @@ if TYPE_CHECKING:
         Outcome,
     )
 
-STEPS = [
-    "preflight",
-    "choose_source",
-    "stage",
-    "stop",
-    "export",
-    "import",
-    "verify",
-    "record_store",
-    "switch_code",
-    "switch_env",
-    "start",
-    "verify_connection",
-    "archive_files",
-]
+STEPS = (
+    "preflight choose_source stage stop export import verify record_store switch_code switch_env start verify_connection"
+    " archive_files"
+).split()
 
 
 def main() -> None:
@@ -303,6 +304,8 @@ def main() -> None:
                 "default": "plan",
             },
             "reason": {"type": "str", "default": "by hand"},
+            # The controller's side writes there (plugins/action/session_failover.py).
+            "report_dir": {"type": "str"},
             **failover_spec(),
         },
         supports_check_mode=True,

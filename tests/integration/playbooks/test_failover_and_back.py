@@ -161,6 +161,16 @@ def _check_reports(lab: Lab, played: playbooks.Played, operation: str) -> None:
     assert on_host == report
 
 
+def test_reports_that_cannot_be_written_on_the_controller_stop_nothing(live: Lab, play: Play, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, store in (("emergency_failover", "files"), ("failback", "postgres")):
+        played = play(name, *extra(failover_report_dir=str(tmp_path / "file" / "reports")))
+        assert played.returncode == 0, played.output
+        assert "the report was not written on the controller" in " ".join(played.output.split())
+        assert (stores(live), played.reports) == ({store}, [])
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
 def test_code_that_does_not_start_is_taken_back_and_the_old_code_runs_again(live: Lab, play: Play) -> None:
     entry = Path(f"{live.need_app().dir}-files") / "src" / "index.js"
     good = entry.read_text("utf-8")
