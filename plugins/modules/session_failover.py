@@ -288,10 +288,8 @@ if TYPE_CHECKING:
         Outcome,
     )
 
-STEPS = (
-    "preflight choose_source stage stop export import verify record_store switch_code switch_env start verify_connection"
-    " archive_files"
-).split()
+STEPS = ["preflight", "choose_source", "stage", "stop", "export", "import", "verify", "record_store", "switch_code"]
+STEPS += ["switch_env", "start", "verify_connection", "archive_files"]
 
 
 def main() -> None:
