@@ -105,10 +105,10 @@ export class SessionFiles {
   /** The database holds it all. @param {string} company @param {import("./journal.js").Journal | null} [journal] */
   async removeCopies(company, journal) {
     // The cache first: without its journal it would be a session of before the outage.
-    await removeIfThere(this.path(company, "cache"));
+    const hadCache = await removeIfThere(this.path(company, "cache"));
     await journal?.close().catch(() => undefined);
-    await removeIfThere(this.path(company, "journal"));
-    await syncDirectory(this.dir);
+    const hadJournal = await removeIfThere(this.path(company, "journal"));
+    if (hadCache || hadJournal) await syncDirectory(this.dir);
   }
 
   /** For a human; never used again. @param {string} company @returns {Promise<string[]>} where they are */
