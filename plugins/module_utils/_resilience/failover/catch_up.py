@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What the application wrote between the staging and the stop: read again once it is stopped.
+"""What the application wrote between the staging and the stop: read again once it is stopped. First what its client
+left on disk, since during an outage nobody else has it.
 
 The staged copies are proven, so a fresh one takes such a place only if it is better beyond doubt: of the same user,
 not older, without a loss, and loaded by Baileys. A company whose fresh copy is not goes on with the staged one.
@@ -13,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Sequence
 
 from .. import files
-from ..clock import from_iso
+from ..clock import age_seconds, from_iso
 from ..errors import DatabaseError, ResilienceError
 from ..postgres import connect_within
 from ..sessions.directory_store import SessionsHome
+from .client_source import assess_journal
 from .context import FailoverContext
-from .sources import MIRROR, PRIMARY, REPLICA, bring_mirror_up_to_date, loss_problem
+from .source_reports import JOURNAL, MIRROR, PRIMARY, REPLICA, SourceReport, loss_problem
+from .sources import bring_mirror_up_to_date
 from .staging import Staged, StagedSession, first_error, prove_by_baileys, stage_companies
 
 #: for a primary that kept silent before the stop: the application is down while we wait for it
@@ -100,9 +103,52 @@ def _fresh_home(context: FailoverContext) -> SessionsHome:
 
 
 def _read(context: FailoverContext, staged: Mapping[str, StagedSession], home: SessionsHome) -> Staged:
-    """From the primary; what is not to be had there, from the replica or mirror that it was staged from."""
+    """From the client's journal, then from the primary; what is not to be had there, from the replica or mirror that it
+    was staged from.
+    """
     reports = {report["kind"]: report for report in context.result("choose_source")["sources"]}
-    primary = reports.get(PRIMARY, {})
+    left = _left_by_client(context, staged, reports, home)
+    found = _from_databases(
+        context, {c: each for c, each in staged.items() if c not in left.sessions}, reports.get(PRIMARY, {}), home
+    )
+    _add(found, left)
+    return found
+
+
+def _left_by_client(
+    context: FailoverContext,
+    staged: Mapping[str, StagedSession],
+    reports: Mapping[str, Mapping[str, Any]],
+    home: SessionsHome,
+) -> Staged:
+    settings = context.settings
+    if not settings.client_dir or settings.policy.source not in ("", JOURNAL):
+        return Staged({}, {})
+    elapsed = _seconds_since_choice(context)
+    others = [
+        SourceReport(kind, "", answers=bool(each["answers"]), age_seconds=float(each["age_seconds"]) + elapsed)
+        for kind, each in reports.items()
+        if kind != JOURNAL
+    ]
+    ended_now = [company for company, each in staged.items() if each.source == JOURNAL]
+    offers = assess_journal(settings, list(staged), others, ended_now=ended_now).offers
+    complete = [company for company, offer in offers.items() if offer.complete]
+    found = _stage(context, complete, JOURNAL, home, settings.policy.connect_seconds)
+    # Whoever has it besides is asked next, and then it is that one's failure.
+    return Staged(found.sessions, {})
+
+
+def _seconds_since_choice(context: FailoverContext) -> float:
+    chosen = [e["at"] for e in context.state().events if e["event"] == "step_done" and e["step"] == "choose_source"]
+    return age_seconds(chosen[-1]) if chosen else 0.0
+
+
+def _from_databases(
+    context: FailoverContext,
+    staged: Mapping[str, StagedSession],
+    primary: Mapping[str, Any],
+    home: SessionsHome,
+) -> Staged:
     silent = primary.get("silent") and not primary.get("answers")
     seconds = _SILENT_SECONDS if silent else context.settings.policy.connect_seconds
     direct = [company for company, each in staged.items() if _from_primary(context, company, each, primary)]
@@ -148,8 +194,8 @@ def _from_primary(
     context: FailoverContext, company: str, session: StagedSession, primary: Mapping[str, object]
 ) -> bool:
     """Not where another source is pinned, and not where the primary has answered and was not whole."""
-    if session.source == PRIMARY:
-        return True
+    if session.source in (PRIMARY, JOURNAL):
+        return True  # a journal that is gone was replayed there
     return not context.settings.policy.source and not primary.get("answers")
 
 
@@ -165,6 +211,7 @@ def _worse(staged: StagedSession, fresh: StagedSession) -> str:
     """Why the fresh copy must not replace the one that was staged and proven; empty when it may."""
     if fresh.user != staged.user:
         return "the creds are not of the same user any more"
-    if from_iso(fresh.snapshot_at) < from_iso(staged.snapshot_at):
+    # Whether a journal is the newest was judged already, and not by two clocks.
+    if fresh.source != JOURNAL and from_iso(fresh.snapshot_at) < from_iso(staged.snapshot_at):
         return f"what answers now is of {fresh.snapshot_at}, older than the copy staged"
     return loss_problem(staged.counts, fresh.counts, held="")

@@ -109,7 +109,7 @@ def _stage_from(
             report = ExportReport(source.info)
             before = partial(_staged_before, context)
             for each in stage_batch(source, context.home, companies, report, before):
-                staged.sessions[each.company] = _keep(context, each, source.info, kind, into)
+                staged.sessions[each.company] = _keep(context, each, source.info_of(each.company), kind, into)
                 staged.failed.pop(each.company, None)
                 staged.gone.discard(each.company)
     except DatabaseError as exc:
