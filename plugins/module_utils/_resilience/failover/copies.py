@@ -31,7 +31,8 @@ UNFINISHED_SECONDS = 60.0
 @dataclass(frozen=True)
 class Copy:
     """``kind``: live (the store of record), exported, previous, staging, mirror, client (what the application's client
-    keeps), or env (what a killed write of .env left). ``expires_at`` is empty for what stays; ``rule`` says why it stays, or what it waits for.
+    keeps), or env (what a killed write of .env left). ``expires_at`` is empty for what stays; ``rule`` says why it
+    stays, or what it waits for.
     """
 
     kind: str
