@@ -41,9 +41,7 @@ function authStateOf(session) {
     },
     saveCreds: () => session.saveCreds(),
     /** Tells the session its socket, so that it can be ended where going on would lose something. @param {any} socket */
-    attach: (socket) => {
-      session.socket = socket;
-    },
+    attach: (socket) => session.attach(socket),
     status: () => session.status(),
     close: () => session.close(),
   };

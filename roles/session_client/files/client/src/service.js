@@ -3,8 +3,9 @@
 import { listen } from "./admin.js";
 import { Database } from "./database.js";
 import { findBaileys } from "./baileys.js";
-import { SessionClientError, Unavailable } from "./errors.js";
+import { NotOpen, SessionClientError, Unavailable } from "./errors.js";
 import { SessionFiles } from "./files.js";
+import { Handover } from "./handover.js";
 import { newIdentity } from "./identity.js";
 import { Limits } from "./limits.js";
 import { openSession } from "./loading.js";
@@ -30,6 +31,7 @@ export class Service {
     /** @type {Map<string, import("./session.js").Session>} */
     this.sessions = new Map();
     this.limits = new Limits(this);
+    this.handover = new Handover(this);
     /** @type {(() => Promise<void>) | null} */
     this.stopListening = null;
     /** @type {Promise<void> | undefined} */
@@ -57,9 +59,11 @@ export class Service {
         hint: "one auth state a company: use the one that is there, or close it first",
       });
     }
+    this.handover.refuse(company);
     await this.files.claim(company);
     try {
       const session = await openSession(this, company);
+      await this.#refuseDrained(session);
       this.sessions.set(company, session);
       this.limits.used(session);
       await this.limits.enforce();
@@ -69,6 +73,26 @@ export class Service {
       await this.files.release(company);
       throw error;
     }
+  }
+
+  /** It was drained while it was on its way here. @param {import("./session.js").Session} session */
+  async #refuseDrained(session) {
+    try {
+      this.handover.refuse(session.company);
+    } catch (error) {
+      await session.close();
+      throw error;
+    }
+  }
+
+  /** @param {string} company */
+  session(company) {
+    const session = this.sessions.get(company);
+    if (session) return session;
+    throw new NotOpen(`company ${company} is not open in this process`, {
+      company,
+      hint: `it has: ${[...this.sessions.keys()].join(", ") || "none"}`,
+    });
   }
 
   /** Companies that have creds; while the database is away, those that could start from a cache. */
@@ -112,7 +136,8 @@ export class Service {
   }
 
   status() {
-    return { identity: this.identity, sessions: [...this.sessions.values()].map((session) => session.status()) };
+    const sessions = [...this.sessions.values()].map((session) => session.status());
+    return { identity: this.identity, sessions, drained: this.handover.status() };
   }
 
   /** Every session to its orderly end. */

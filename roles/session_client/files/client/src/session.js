@@ -7,6 +7,7 @@ import { encode } from "./codec.js";
 import { AbsenceUnproven, Fenced, SessionStopped, Unavailable } from "./errors.js";
 import { changesOf, nameOf } from "./memory.js";
 import { Outage } from "./session-outage.js";
+import { Socket } from "./socket.js";
 
 /**
  * @typedef {import("./memory.js").Change} Change
@@ -41,7 +42,7 @@ export class Session {
     this.outage = null;
     /** @type {Error | null} */
     this.stoppedBy = null;
-    /** @type {{end: (error?: Error) => unknown, ws?: {isClosed?: boolean}} | null} */
+    /** @type {Socket | null} */
     this.socket = null;
     /** Everything that writes waits for what was asked before it. @type {Promise<unknown>} */
     this.tail = Promise.resolve();
@@ -171,20 +172,45 @@ export class Session {
     this.outage = null;
     await this.service.lock.release(this.company);
     await this.service.forget(this);
-    this.socket?.end(reason);
+    void this.socket?.end(reason);
   }
 
-  /** Its socket is closed. One that was never attached may be open: nobody knows. */
+  /** An application that connects with the state of a session that has ended would read messages it cannot keep the steps of.
+   * @param {import("./socket.js").BaileysSocket} socket */
+  attach(socket) {
+    this.socket = new Socket(socket);
+    if (this.isStopped()) void this.socket.end(this.stoppedBy ?? undefined);
+  }
+
+  /** Its socket is closed. */
   isIdle() {
-    return this.socket?.ws?.isClosed === true;
+    return this.socket?.isClosed() === true;
   }
 
-  /** What was asked is written; from now on nothing more is taken, and the socket is ended. */
-  async drain() {
-    await this.tail;
-    const socket = this.socket;
-    await this.close();
-    await socket?.end(undefined);
+  /**
+   * What was asked is written; from now on nothing more is taken, and the socket is ended. When `copy` fails, the session goes
+   * on as before.
+   * @template T @param {Error} reason @param {() => Promise<T>} copy of memory as it will stay @returns {Promise<T>}
+   */
+  async drain(reason, copy) {
+    await this.socket?.quiet();
+    try {
+      return await this.inOrder(async () => {
+        this.refuseStopped();
+        await this.#writeCreds();
+        if (this.unsaved !== null) this.memory.creds = this.unsaved; // refused there; the copy is what goes on
+        const copied = await copy();
+        this.stoppedBy = reason;
+        // First: a write that is refused while Baileys can still answer loses the message that it belongs to.
+        const ended = this.socket?.end();
+        await this.#finish();
+        await ended;
+        return copied;
+      });
+    } catch (error) {
+      if (!this.isStopped()) this.socket?.resume();
+      throw error;
+    }
   }
 
   isStopped() {
@@ -203,6 +229,11 @@ export class Session {
   async close() {
     if (this.state === "stopped") return;
     await this.tail;
+    await this.#finish();
+  }
+
+  async #finish() {
+    if (this.state === "stopped") return;
     await this.outage?.settle();
     if (this.state === "online") {
       await this.service.files.writeCache(this, null).catch((error) => {
