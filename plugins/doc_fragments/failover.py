@@ -210,10 +210,10 @@ options:
     type: str
   source:
     description:
-      - Take this source. Left out, the journal of the session client where there was an outage, else the primary when
-        it is whole, else the youngest whole one.
+      - Take this source. Left out, what the session client has alone (V(journal) where there was an outage, V(client)
+        where it could not write that), else the primary when it is whole, else the youngest whole one.
     type: str
-    choices: [journal, primary, replica, mirror]
+    choices: [client, journal, primary, replica, mirror]
   max_source_age:
     description:
       - A source that is older than this number of seconds is refused, unless O(accept_data_loss=true).

@@ -81,7 +81,7 @@ def _policy_spec() -> Spec:
     return {
         "confirm": {"type": "str"},
         "operator": {"type": "str"},
-        "source": {"type": "str", "choices": ["journal", "primary", "replica", "mirror"]},
+        "source": {"type": "str", "choices": ["client", "journal", "primary", "replica", "mirror"]},
         "max_source_age": {"type": "float", "default": 600.0},
         "accept_data_loss": {"type": "bool", "default": False},
         "cooldown": {"type": "float", "default": 300.0},

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from baileys_resilience.errors import ApplicationError
 from baileys_resilience.failover.operations import Outcome
 from baileys_resilience.failover.sources import bring_mirror_up_to_date
 from baileys_resilience.sessions.client_files import read_copy
@@ -123,6 +124,54 @@ def test_a_journal_that_is_replayed_between_the_copy_and_the_stop(host: Host, la
     talk(lab, "back in the database")
     # Not that of the outage any more: the cache of a process that was stopped in order.
     assert sources(go_on(host, STEPS_FROM_THE_STOP)) == {"journal"}
+    talk(lab, "on files")
+    back(host)
+
+
+def test_what_a_client_has_in_memory_only_is_taken_from_its_memory(host: Host, lab: Lab) -> None:
+    """Its journal cannot be written, so nothing on disk has what it wrote."""
+    in_the_way = Path(lab.client_dir) / f"{lab.companies[0].id}.journal"
+    in_the_way.mkdir()
+    lab.break_("postgres-kill")
+    talk(lab, "in memory only")
+    plan = "\n".join(host.operation().plan().sentences())
+    assert "journal: the client goes on in memory only" in plan
+    host.operation().begin()
+    staged = go_on(host, STEPS_BEFORE_THE_STOP)
+    assert {company: each["source"] for company, each in staged.result["sessions"].items()} == {
+        lab.companies[0].id: "client", lab.companies[1].id: "journal",
+    }  # fmt: skip
+    talk(lab, "between the copy and the stop")
+    assert sources(go_on(host, STEPS_FROM_THE_STOP)) == {"client", "journal"}
+    talk(lab, "on files")
+    in_the_way.rmdir()
+    back(host)
+
+
+def test_a_drained_client_goes_on_when_the_failover_is_taken_back(host: Host, lab: Lab) -> None:
+    in_the_way = Path(lab.client_dir) / f"{lab.companies[0].id}.journal"
+    in_the_way.mkdir()
+    lab.break_("postgres-kill")
+    talk(lab, "in memory only")
+    index = host.worktree / "src" / "index.js"
+    working = index.read_bytes()
+    index.write_bytes(b"setInterval(() => {}, 1000);\n")
+    in_the_way.rmdir()
+    try:
+        with pytest.raises(ApplicationError, match="Everything was taken back"):
+            host.failover(application={"health": {"deadline_seconds": 2}})
+    finally:
+        index.write_bytes(working)
+    lab.wait_open()
+    talk(lab, "taken back, still without a database")
+
+
+def test_rows_that_somebody_deleted_are_in_the_memory_of_the_client(host: Host, lab: Lab) -> None:
+    lab.break_("rows-delete", company=lab.companies[0].id)
+    outcome = host.failover()
+    assert outcome.report is not None
+    taken = {company: each["source"] for company, each in outcome.report["companies"].items()}
+    assert taken == {lab.companies[0].id: "client", lab.companies[1].id: "primary"}
     talk(lab, "on files")
     back(host)
 

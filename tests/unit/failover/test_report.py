@@ -132,7 +132,7 @@ def test_the_plan_shows_the_whole_order_of_sources_with_those_that_are_not_there
     assert [each["kind"] for each in plan.sources] == ["client", "journal", "primary", "replica", "mirror", "backup"]
     text = plan_markdown(plan)
     for kind, why in (
-        ("client", "memory is not asked for yet"),
+        ("client", "no session client of ours is set (failover_client_dir)"),
         ("journal", "no session client of ours is set (failover_client_dir)"),
         ("replica", "none is set (failover_replica)"),
         ("mirror", "none is set (failover_mirror_dir)"),

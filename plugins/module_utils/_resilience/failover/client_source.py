@@ -81,6 +81,9 @@ def assess_journal(
         return report
     writers = _writers(settings, sorted(left), others)
     for company in sorted(left):  # where nothing is left the database has everything, and nothing is wrong
+        if company in errors:
+            report.offers[company] = Offer({}, f"the client goes on in memory only: {errors[company]}")
+            continue
         try:
             copy = files.copy(company)
         except ResilienceError as exc:
@@ -88,8 +91,7 @@ def assess_journal(
             continue
         alive = copy.alive or company in ended_now
         entry = entries.get(company, StoreOfRecord())
-        problem = errors.get(company) and f"the client goes on in memory only: {errors[company]}"
-        problem = problem or _problem(copy, entry, writers, alive)
+        problem = _problem(copy, entry, writers, alive)
         report.offers[company] = _offer(copy, problem, others, writers, alive)
     used = [offer for offer in report.offers.values() if not offer.problem]
     report.answers = bool(used)

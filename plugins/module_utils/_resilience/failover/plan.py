@@ -24,7 +24,7 @@ from .judgement import unusable_places
 from .library import baileys_difference
 from .readiness import Check, ask, check_space
 from .source_reports import (
-    FRESHER_TO_COME,
+    CLIENT,
     JOURNAL,
     MIRROR,
     OLDER_TO_COME,
@@ -138,7 +138,7 @@ def _source_sentence(source: Mapping[str, Any]) -> str:
     if not source["there"]:
         return f"  source {source['kind']}: not there: {source['problem']}"
     state = f"does not answer: {source['problem']}"
-    if source["kind"] == JOURNAL:
+    if source["kind"] in (CLIENT, JOURNAL):
         state = f"holds nothing: {source['problem']}"
     if source["answers"]:
         but = f", but {source['problem']}" if source["problem"] else ""
@@ -254,13 +254,13 @@ def _source_lines(reports: Sequence[SourceReport]) -> List[Dict[str, Any]]:
     """Every source of the order, freshest first; those that are not there too, so that nobody looks for them."""
     found = {report.kind: {**_without_offers(report), "there": True} for report in reports}
     absent = {
-        **FRESHER_TO_COME,
+        CLIENT: "no session client of ours is set (failover_client_dir)",
         JOURNAL: "no session client of ours is set (failover_client_dir)",
         REPLICA: "none is set (failover_replica)",
         MIRROR: "none is set (failover_mirror_dir)",
         **OLDER_TO_COME,
     }
-    order = (*FRESHER_TO_COME, *ORDER, *OLDER_TO_COME)
+    order = (*ORDER, *OLDER_TO_COME)
     return [found.get(kind) or _absent(kind, absent.get(kind, "it was not asked")) for kind in order]
 
 

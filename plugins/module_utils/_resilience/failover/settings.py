@@ -200,13 +200,13 @@ def settings_from_dict(content: Mapping[str, Any]) -> FailoverSettings:
 _CHOICES = {
     "application.service.manager": ("pm2", "systemd", "argv"),
     "code.source": ("tag", "archive", "none"),
-    "policy.source": ("", "journal", "primary", "replica", "mirror"),
+    "policy.source": ("", "client", "journal", "primary", "replica", "mirror"),
     "policy.newer_rows": ("refuse", "overwrite"),
     "application.health.kind": ("url", "command", "log"),
     "application.files_health.kind": ("url", "command", "log"),
 }
 #: what the design names and nobody can choose yet
-_TO_COME = {"policy.source": "; the memory of the client and backups are no sources yet"}
+_TO_COME = {"policy.source": "; backups of ours are no source yet"}
 
 
 def check_settings(settings: FailoverSettings) -> None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, Mapping, Optional
 
-JOURNAL, PRIMARY, REPLICA, MIRROR = "journal", "primary", "replica", "mirror"
-ORDER = (JOURNAL, PRIMARY, REPLICA, MIRROR)
-#: what belongs into the order and is not built yet: fresher than all, and older than the mirror
-FRESHER_TO_COME = {"client": "the running client's memory is not asked for yet, its journal is (failover_client_dir)"}
+CLIENT, JOURNAL, PRIMARY, REPLICA, MIRROR = "client", "journal", "primary", "replica", "mirror"
+ORDER = (CLIENT, JOURNAL, PRIMARY, REPLICA, MIRROR)
+#: what belongs into the order, behind the others, and is not built yet
 OLDER_TO_COME = {"backup": "the newest validated backup: there are none of ours yet, restore one by hand"}
 
 #: Baileys never deletes these; fewer of them than the mirror has means that somebody else did

@@ -28,11 +28,12 @@ from ..progress import Silent
 from ..sessions.model import SessionSource
 from ..sessions.postgres_store import open_snapshot
 from ..sessions.record import StoreRecord
+from .client_memory import ClientMemory, Exported, assess_client
 from .client_source import assess_journal, client_files
 from .mirror import CompanyState, open_mirror
 from .mirror.commands import mirror_for
 from .settings import FailoverSettings
-from .source_reports import JOURNAL, MIRROR, PRIMARY, REPLICA, Offer, SourceReport, loss_problem
+from .source_reports import CLIENT, JOURNAL, MIRROR, PRIMARY, REPLICA, Offer, SourceReport, loss_problem
 
 #: three round trips to a database far away; silence for the whole patience of the policy was met just before
 _AGAIN_SECONDS = 1.0
@@ -58,7 +59,9 @@ def assess_sources(
             bring_mirror_up_to_date(settings)
         mirror = [_assess_mirror(settings, companies)]
     if settings.client_dir:
-        reports.insert(0, assess_journal(settings, companies, [*reports, *mirror]))
+        journal = assess_journal(settings, companies, [*reports, *mirror])
+        # Behind the journal, where both are whole: to read that costs the application nothing.
+        reports[:0] = [journal, assess_client(settings, companies, journal, reports)]
     if mirror:
         reports += mirror
         _mark_losses(reports)
@@ -268,11 +271,18 @@ def _refuse_old(settings: FailoverSettings, whole: Mapping[str, Sequence[SourceR
 
 @contextlib.contextmanager
 def open_source(
-    settings: FailoverSettings, kind: str, *, connect_seconds: Optional[float] = None
+    settings: FailoverSettings,
+    kind: str,
+    *,
+    connect_seconds: Optional[float] = None,
+    drained: Optional[Mapping[str, Exported]] = None,
 ) -> Iterator[SessionSource]:
     """Open one source for reading. ``connect_seconds``: no longer than that for a connection, no more than twice that
-    for each answer.
+    for each answer. ``drained``: last copies that the client has made.
     """
+    if kind == CLIENT:
+        yield ClientMemory(settings.client_dir, StoreRecord(settings.state).epochs_of_rows(), drained)
+        return
     if kind == JOURNAL:
         yield client_files(settings)
         return

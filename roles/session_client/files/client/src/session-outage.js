@@ -287,6 +287,10 @@ export class Outage {
   async settle() {
     this.end();
     await this.caching;
+    // What is in memory only ends with this process: the disk may have room again.
+    if (this.settings.onOutage === "journal" && (!this.journal || this.journalError)) {
+      await this.startOver().catch((error) => this.failed(error));
+    }
     await this.journal?.close();
   }
 
