@@ -173,7 +173,7 @@ export class Company {
       connection: this.connection,
       user: this.auth?.creds?.me?.id ?? null,
       keys_loaded: this.keysLoaded,
-      store: this.store.name,
+      store: this.auth?.status?.().store ?? this.store.name,
       last_error: this.lastError ?? this.store.lastError,
     };
   }

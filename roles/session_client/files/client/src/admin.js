@@ -9,6 +9,7 @@ import { createConnection } from "node:net";
 import { Misconfigured, SessionClientError } from "./errors.js";
 import { exportSession } from "./export.js";
 import { describe, placeOf } from "./handover.js";
+import { switchStore } from "./switch.js";
 
 /** Longest name of a unix socket. */
 const MAX_SOCKET_PATH = 107;
@@ -28,6 +29,7 @@ const ROUTES = {
     }),
   }),
   "POST /drain": (service, query) => service.handover.drain(query.get("company"), flag(query, "export")),
+  "POST /store": (service, query) => switchStore(service, query),
   "POST /resume": (service, query) => service.handover.resume(query.get("company")),
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Companies that this process has given away to a failover. The application's own reconnect loop would start such a session
 // again from its cache, and go on writing behind the final copy: so it is not opened until somebody says that it may be.
-import { Drained, Misconfigured, NotOpen, SessionClientError } from "./errors.js";
+import { Drained, Misconfigured, NotOpen, SessionClientError, SwitchRefused } from "./errors.js";
 import { exportSession } from "./export.js";
 
 /**
@@ -63,6 +63,12 @@ export class Handover {
   /** @param {string} company @param {boolean} copied */
   #begin(company, copied) {
     const session = this.service.session(company);
+    if (session.hold) {
+      throw new SwitchRefused(`company ${company} is on its way to ${session.hold.to}: hold ${session.hold.id}`, {
+        company,
+        hint: "commit or abort that one first (POST /store), then drain",
+      });
+    }
     const at = new Date().toISOString();
     const answer = this.#drain(session, copied, drained(company, at)).catch((error) => {
       this.given.delete(company);
