@@ -30,10 +30,11 @@ class Lab(LabState):
         companies: int | list[str] = 1,
         *,
         app: bool = True,
+        client: bool = False,
         progress: Silent | None = None,
     ) -> Lab:
         ids = lifecycle.company_ids(companies) if isinstance(companies, int) else list(companies)
-        return lifecycle.up(cls, Path(directory), lifecycle.Wish(ids, app), progress or Silent())
+        return lifecycle.up(cls, Path(directory), lifecycle.Wish(ids, app, client), progress or Silent())
 
     def down(self) -> None:
         lifecycle.down(self.path)

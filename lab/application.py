@@ -42,6 +42,12 @@ PORT={app_port}
 WA_WEB_SOCKET_URL={ws_url}
 """
 
+CLIENT_ENV = """
+# The session client
+WA_SESSION_DIR={dir}
+WA_SESSION_EXPORT_DIR={exports}
+"""
+
 
 def build(state: LabState) -> App:
     """Make the application's repository with its remote, install its packages, and choose its ports and PM2 home."""
@@ -50,7 +56,10 @@ def build(state: LabState) -> App:
     env = nodejs.environment(state.path, state.node)
     script = PROJECT / "lab" / "app" / "build-repo.mjs"
     processes.run(
-        [state.node, str(script), "--dir", str(app_dir), "--remote", str(remote)],
+        [
+            *(state.node, str(script), "--dir", str(app_dir), "--remote", str(remote)),
+            *(["--client"] if state.client_dir else []),
+        ],
         env=env,
         cwd=state.path,
         timeout_seconds=60,
@@ -171,8 +180,15 @@ def write_env(state: LabState) -> None:
             password=dotenv_quote(server.password),
             app_port=app.port,
             ws_url=dotenv_quote(standin.ws_url),
-        ),
+        )
+        + _client_env(state),
     )
+
+
+def _client_env(state: LabState) -> str:
+    if not state.client_dir:
+        return ""
+    return CLIENT_ENV.format(dir=dotenv_quote(state.client_dir), exports=dotenv_quote(f"{state.client_dir}/exports"))
 
 
 def pm2(state: LabState, *arguments: str, timeout_seconds: float = 30.0) -> str:

@@ -39,6 +39,8 @@ def variables(state: LabState) -> dict[str, Any]:
         # A lab puts no job into the cron or systemd of its machine; its tests run the check themselves.
         "failover_prepare_schedule": "",
     }
+    if state.client_dir:
+        known["baileys_resilience_client_dir"] = state.client_dir
     if state.app is not None:
         known.update(_application(state))
     return known

@@ -27,6 +27,7 @@ class Wish:
 
     companies: list[str] = field(default_factory=lambda: company_ids(1))
     with_app: bool = True
+    with_client: bool = False
 
 
 def company_ids(count: int) -> list[str]:
@@ -49,6 +50,7 @@ def up(kind: type[S], directory: Path, wish: Wish, progress: Silent) -> S:
         mirror_dir=str(directory / "mirror"),
         state_dir=str(directory / "state"),
         companies=[Company(id=name) for name in wish.companies],
+        client_dir=str(directory / "client") if wish.with_client else "",
     )
     state.save()
     try:

@@ -103,6 +103,8 @@ class LabState:
     app: App | None = None
     receivers: Receivers | None = None
     outside: list[str] = field(default_factory=list)
+    #: where the application's session client keeps journals and caches; empty where the application has none
+    client_dir: str = ""
     format: int = FORMAT
 
     @property

@@ -83,6 +83,11 @@ options:
     description:
       - Directory of the live mirror. Left out, there is none.
     type: path
+  client_dir:
+    description:
+      - Directory in which the application's session client keeps its journals and caches, C(WA_SESSION_DIR). What it
+        wrote while the database was away is there and nowhere else. Left out, the application has none.
+    type: path
   code:
     description:
       - Where the code that runs from files comes from.
@@ -205,9 +210,10 @@ options:
     type: str
   source:
     description:
-      - Take this source. Left out, the primary when it is whole, else the youngest whole one.
+      - Take this source. Left out, what the session client has alone (V(journal) where there was an outage, V(client)
+        where it could not write that), else the primary when it is whole, else the youngest whole one.
     type: str
-    choices: [primary, replica, mirror]
+    choices: [client, journal, primary, replica, mirror]
   max_source_age:
     description:
       - A source that is older than this number of seconds is refused, unless O(accept_data_loss=true).

@@ -69,6 +69,7 @@ def _settings_spec() -> Spec:
         "sessions_dir": {"type": "path", "aliases": ["dest"]},
         "directory_template": {"type": "str", "default": "company_{company_id}"},
         "mirror_dir": {"type": "path"},
+        "client_dir": {"type": "path"},
         "application": {"type": "dict", "options": application},
         "code": {"type": "dict", "options": dataclass_spec(CodeSettings)},
         "load_check": {"type": "dict", "options": dataclass_spec(LoadCheckSettings)},
@@ -80,7 +81,7 @@ def _policy_spec() -> Spec:
     return {
         "confirm": {"type": "str"},
         "operator": {"type": "str"},
-        "source": {"type": "str", "choices": ["primary", "replica", "mirror"]},
+        "source": {"type": "str", "choices": ["client", "journal", "primary", "replica", "mirror"]},
         "max_source_age": {"type": "float", "default": 600.0},
         "accept_data_loss": {"type": "bool", "default": False},
         "cooldown": {"type": "float", "default": 300.0},
@@ -99,7 +100,7 @@ def failover_settings(params: Dict[str, Any]) -> FailoverSettings:
             hint="set them once for all steps in module_defaults of baileys.resilience.session_failover",
         )
     names = ("host", "companies", "other_hosts", "sessions_dir", "state_dir", "directory_template", "owner", "group")
-    content = {name: params[name] for name in (*names, "mirror_dir", "session_tables")}
+    content = {name: params[name] for name in (*names, "mirror_dir", "client_dir", "session_tables")}
     content.update({name: _without_none(params[name]) for name in ("application", "code", "load_check", "notify")})
     content["database"] = connect_params(params)
     if params["replica"]:

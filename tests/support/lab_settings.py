@@ -27,6 +27,7 @@ def settings_content(lab: Lab, **overrides: Any) -> dict[str, Any]:
         "sessions_dir": app.sessions_dir,
         "state_dir": lab.state_dir,
         "mirror_dir": lab.mirror_dir,
+        "client_dir": lab.client_dir,
         "application": {
             "dir": app.dir,
             "env_file": app.env_file,

@@ -18,13 +18,16 @@ from typing import Any
 import pytest
 
 from baileys_resilience.errors import ForeignFiles, Misconfigured, ResilienceError
+from baileys_resilience.failover.client_memory import ClientMemory, Exported
 from baileys_resilience.failover.code import CodeSwitch, _overlay
 from baileys_resilience.failover.copies import expire_copies
 from baileys_resilience.failover.envfile import EnvFile
 from baileys_resilience.failover.processes import User
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
+from baileys_resilience.sessions.client_files import ClientFiles
 from baileys_resilience.sessions.directory_store import SessionsHome
 from baileys_resilience.sessions.export import export_companies
+from baileys_resilience.sessions.manifest import read_manifest
 from tests.support.sources import MemorySource, assert_holds
 from tests.support.synthetic import SMALL_MIX, make_company
 
@@ -68,6 +71,21 @@ def _picture(directory: Path) -> list[tuple[Any, ...]]:
 def as_user(script: str, *words: object) -> None:
     command = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "sh", "-ec", script, "sh"]
     subprocess.run([*command, *map(str, words)], check=True, timeout=20, cwd="/")
+
+
+def test_a_copy_of_the_client_behind_a_link_of_its_user_is_not_read(root: Path) -> None:
+    elsewhere, client = SessionsHome(root / "etc-of-root"), root / "client"
+    export(elsewhere)
+    client.mkdir()
+    os.chown(client, UID, UID)
+    as_user('mkdir "$1/exports"; ln -s "$2" "$1/exports/company_962301"', client, elsewhere.directory("962301"))
+    drained = {"962301": Exported(read_manifest(elsewhere.manifest("962301")).sha256, "2026-01-31T03:00:00Z")}
+    with pytest.raises(ForeignFiles):
+        ClientMemory(str(client), {}, drained).creds("962301")
+    assert ClientFiles(client).companies() == []
+    as_user('ln -s "$2" "$1/962301.cache"', client, root / "etc" / "shadow")
+    with pytest.raises(ForeignFiles):
+        ClientFiles(client).creds("962301")
 
 
 def export(home: SessionsHome, company: Any = COMPANY) -> None:

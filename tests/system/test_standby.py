@@ -19,7 +19,8 @@ from baileys_resilience.clock import age_seconds, utc_now
 from baileys_resilience.errors import ReadOnly, SourceTooOld
 from baileys_resilience.failover.operations import FAILBACK, FAILOVER, Operation
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
-from baileys_resilience.failover.sources import SourceReport, assess_sources, choose, open_source
+from baileys_resilience.failover.source_reports import SourceReport
+from baileys_resilience.failover.sources import assess_sources, choose, open_source
 from baileys_resilience.sessions.directory_source import DirectorySource
 from baileys_resilience.sessions.directory_store import SessionsHome
 from baileys_resilience.sessions.export import export_companies

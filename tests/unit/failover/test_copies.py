@@ -35,6 +35,7 @@ def settings(tmp_path: Path) -> FailoverSettings:
             "sessions_dir": str(tmp_path / "sessions"),
             "state_dir": str(tmp_path / "state"),
             "mirror_dir": str(tmp_path / "mirror"),
+            "client_dir": str(tmp_path / "client"),
         }
     )
 
@@ -71,15 +72,18 @@ def test_every_kind_of_copy_is_listed(settings: FailoverSettings, tmp_path: Path
     copy_in(home / ".resilience" / "staging" / "company_1.x")
     copy_in(home / ".resilience" / "runs" / "r1" / "company_1")
     copy_in(tmp_path / "mirror")
+    copy_in(tmp_path / "client" / "exports" / "company_1")
+    for name in ("1.cache", "1.journal", "1.journal.refused-2026", "1.owner"):
+        (tmp_path / "client" / name).touch()
     found = by_kind(settings)
     assert {kind: len(copies) for kind, copies in found.items()} == {
-        "live": 1, "exported": 1, "previous": 1, "staging": 2, "mirror": 1,
+        "live": 1, "exported": 1, "previous": 1, "staging": 2, "mirror": 1, "client": 4,
     }  # fmt: skip
     live = found["live"][0]
     assert live == Copy("live", str(home / "company_1"), 1, 100, pwd.getpwuid(os.geteuid()).pw_name, "0700", "",
                         "stays: the store of record")  # fmt: skip
     assert found["exported"][0].path == str(home / "company_2")
-    assert found["mirror"][0].expires_at == ""
+    assert {each.expires_at for kind in ("mirror", "client") for each in found[kind]} == {""}
 
 
 def test_what_a_swap_replaced_ends_after_a_week_by_the_time_in_its_name(

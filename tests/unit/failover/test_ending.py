@@ -18,7 +18,7 @@ from baileys_resilience.failover import plan as planning
 from baileys_resilience.failover.context import FailoverContext
 from baileys_resilience.failover.operations import Operation, Outcome
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
-from baileys_resilience.failover.sources import Offer, SourceReport
+from baileys_resilience.failover.source_reports import Offer, SourceReport
 from baileys_resilience.notify.dedupe import Ledger, OnceOnly
 from baileys_resilience.notify.model import Delivery, Notification
 from baileys_resilience.steps import lease

@@ -15,7 +15,7 @@ from baileys_resilience.errors import Busy, Misconfigured, ResilienceError, Sour
 from baileys_resilience.failover import plan as planning
 from baileys_resilience.failover.operations import Operation
 from baileys_resilience.failover.settings import CodeSettings, FailoverSettings, settings_from_dict
-from baileys_resilience.failover.sources import Offer, SourceReport
+from baileys_resilience.failover.source_reports import Offer, SourceReport
 from baileys_resilience.sessions.record import StoreRecord
 from baileys_resilience.steps.journal import Journal
 from baileys_resilience.steps.lease import HostLease, Lease

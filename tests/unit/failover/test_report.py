@@ -20,7 +20,7 @@ from baileys_resilience.failover.operations import Operation
 from baileys_resilience.failover.plan import make_plan
 from baileys_resilience.failover.report import as_markdown, failed_companies, headline, make_report, plan_markdown
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
-from baileys_resilience.failover.sources import Offer, SourceReport
+from baileys_resilience.failover.source_reports import Offer, SourceReport
 from baileys_resilience.sessions.record import StoreRecord
 from baileys_resilience.steps.journal import RunState
 
@@ -132,8 +132,8 @@ def test_the_plan_shows_the_whole_order_of_sources_with_those_that_are_not_there
     assert [each["kind"] for each in plan.sources] == ["client", "journal", "primary", "replica", "mirror", "backup"]
     text = plan_markdown(plan)
     for kind, why in (
-        ("client", "there is no client of ours yet"),
-        ("journal", "there is none yet"),
+        ("client", "no session client of ours is set (failover_client_dir)"),
+        ("journal", "no session client of ours is set (failover_client_dir)"),
         ("replica", "none is set (failover_replica)"),
         ("mirror", "none is set (failover_mirror_dir)"),
         ("backup", "restore one by hand"),

@@ -12,7 +12,8 @@ import pytest
 from baileys_resilience.errors import SourceTooOld, StepFailed, Unavailable
 from baileys_resilience.failover import sources
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
-from baileys_resilience.failover.sources import Offer, SourceReport, choose, loss_problem
+from baileys_resilience.failover.source_reports import Offer, SourceReport, loss_problem
+from baileys_resilience.failover.sources import choose
 
 A, B = "962301", "962302"
 COUNTS = {"pre-key": 812, "session": 230, "lid-mapping": 120, "identity-key": 60, "app-state-sync-key": 6}

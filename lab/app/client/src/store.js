@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Sessions in PostgreSQL through the session client: a session goes on while its database is away.
-import { SessionService, usePostgresAuthState } from "../vendor/session-client/src/index.js";
+// Sessions through the session client: they go on while the database is away, and move to files and back while they run.
+import { SessionService, storeOf, useResilientAuthState } from "../vendor/session-client/src/index.js";
 import { log } from "./log.js";
 
 const logger = {
@@ -12,7 +12,7 @@ const logger = {
 
 export class ClientStore {
   constructor() {
-    this.name = "postgres";
+    this.flag = storeOf();
     this.creating = SessionService.create({ logger });
     /** @type {SessionService | null} */
     this.service = null;
@@ -23,6 +23,13 @@ export class ClientStore {
     return this.service;
   }
 
+  /** Where the sessions are, which may differ from where they began. */
+  get name() {
+    const stores = new Set(this.service?.status().sessions.map(({ store }) => store));
+    if (stores.size > 1) return "mixed";
+    return [...stores][0] ?? this.flag;
+  }
+
   /** Why `/health` is not quite well: the session is, but what it writes waits for the database. */
   get lastError() {
     const away = this.service?.status().sessions.find(({ state }) => state !== "online");
@@ -30,12 +37,12 @@ export class ClientStore {
   }
 
   async companies() {
-    return (await this.#ready()).companies();
+    return (await this.#ready()).companies(this.flag);
   }
 
   /** @param {string} company */
   async load(company) {
-    const auth = await usePostgresAuthState(company, { service: await this.#ready() });
+    const auth = await useResilientAuthState(company, { service: await this.#ready() });
     return { ...auth, creds: auth.state.creds, keys: auth.state.keys };
   }
 

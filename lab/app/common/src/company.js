@@ -125,8 +125,15 @@ export class Company {
       this.failed(new Error("connection replaced"));
     } else {
       this.failed(error ?? new Error("connection closed"));
-      setTimeout(() => this.connect(), RECONNECT_MS);
+      setTimeout(() => this.reconnect(), RECONNECT_MS);
     }
+  }
+
+  /** With the same state; one that has ended is loaded anew. */
+  reconnect() {
+    if (this.auth.status?.().state !== "stopped") return this.connect();
+    this.auth = null;
+    void this.start();
   }
 
   /** @param {any} error */
@@ -166,7 +173,7 @@ export class Company {
       connection: this.connection,
       user: this.auth?.creds?.me?.id ?? null,
       keys_loaded: this.keysLoaded,
-      store: this.store.name,
+      store: this.auth?.status?.().store ?? this.store.name,
       last_error: this.lastError ?? this.store.lastError,
     };
   }

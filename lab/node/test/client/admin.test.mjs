@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
-import { request } from "node:http";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -48,18 +47,7 @@ async function start(options) {
 /** @param {any} service @param {string} [company] */
 const open = (service, company = COMPANY) => usePostgresAuthState(company, { service });
 
-/** @param {object} where @param {string} method @param {string} path @param {Record<string, string>} [headers]
- * @returns {Promise<{status: number, text: string}>} */
-const ask = (where, method, path, headers = {}) =>
-  new Promise((resolve, reject) => {
-    const asking = request({ ...where, method, path, headers }, (response) => {
-      let text = "";
-      response.on("data", (chunk) => (text += chunk));
-      response.on("end", () => resolve({ status: Number(response.statusCode), text }));
-    });
-    asking.on("error", reject);
-    asking.end();
-  });
+const ask = client.askHttp;
 /** @param {{dir: string}} started */
 const socketOf = ({ dir }) => ({ socketPath: join(dir, "admin.sock") });
 
@@ -144,6 +132,65 @@ test("after a drain nothing more is taken, and the socket was ended", async () =
   assert.equal(ended, 1);
   await assert.rejects(auth.state.keys.set({ session: { "alice.0": client.record(2) } }), { name: "SessionStopped" });
   assert.equal((await ask(socketOf(started), "POST", "/drain?company=7")).status, 409);
+});
+
+test("a drained company is opened again by nobody but after a resume, and a second drain answers the same", async () => {
+  const started = await start();
+  started.service.settings.exportDir = join(started.dir, "exports");
+  const auth = await open(started.service);
+  await auth.state.keys.set({ session: { "alice.0": client.record(3) } });
+  const first = await client.post(started.dir, `/drain?export=true&company=${COMPANY}`);
+  assert.deepEqual([first.code, first.drained[COMPANY].export.keys, first.drained[COMPANY].state], [200, 2, "stopped"]);
+  const refused = await client.refuses(open(started.service), "Drained", /this process opens it no more/);
+  assert.match(refused.hint, /POST \/resume/);
+  assert.deepEqual(await client.post(started.dir, `/drain?export=true&company=${COMPANY}`), first);
+  assert.deepEqual(Object.keys(started.service.status().drained.companies), [COMPANY]);
+  // A socket of the old state is ended before it can log in.
+  let ended = 0;
+  auth.attach({ end: () => ended++ });
+  assert.equal(ended, 1);
+  assert.deepEqual((await client.post(started.dir, `/resume?company=${COMPANY}`)).resumed, [COMPANY]);
+  const again = await open(started.service);
+  assert.deepEqual(await again.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(3) });
+  const { code, name, hint } = await client.post(started.dir, `/resume?company=${COMPANY}`);
+  assert.deepEqual([code, name], [409, "NotOpen"]);
+  assert.match(hint, /GET \/status/);
+});
+
+test("a drain of all bars those too that are not open yet, and tells which one could not be drained", async () => {
+  await client.addCompany(database.admin, undefined, "2");
+  await client.addCompany(database.admin, undefined, "3");
+  await client.addKey(database.admin, "pre-key", "9", { private: "garbage" }, "2");
+  const started = await start({ tolerateBadKeys: true });
+  started.service.settings.exportDir = join(started.dir, "exports");
+  await open(started.service);
+  const bad = await open(started.service, "2");
+  const { code, drained, failed } = await client.post(started.dir, "/drain?export=true");
+  assert.deepEqual([code, Object.keys(drained), Object.keys(failed)], [409, [COMPANY], ["2"]]);
+  assert.match(failed["2"].hint, /repair those rows/);
+  await bad.state.keys.set({ session: { "alice.0": client.record(2) } }); // it goes on
+  await client.refuses(open(started.service, "3"), "Drained", /company 3/);
+  await client.post(started.dir, "/resume?company=3");
+  await open(started.service, "3");
+  await client.refuses(open(started.service), "Drained", /company 962301/);
+  await client.post(started.dir, "/resume");
+  await open(started.service);
+});
+
+test("writes that are asked for while a drain copies are refused once the socket is ended, and are not in the copy", async () => {
+  const started = await start();
+  started.service.settings.exportDir = join(started.dir, "exports");
+  const auth = await open(started.service);
+  /** @type {string[]} */
+  const order = [];
+  auth.attach({ end: () => order.push(`ended, ${auth.status().state}`) }); // nothing was refused before
+  const draining = client.post(started.dir, "/drain?export=true").then(() => order.push("drained"));
+  await client.until("the copy is under way", () => client.filesIn(started.dir).includes("exports"));
+  await auth.state.keys.set({ session: { "alice.0": client.record(9) } }).then(() => order.push("written"), () => order.push("refused"));
+  await draining;
+  assert.deepEqual([order[0], ...order.slice(1).sort()], ["ended, online", "drained", "refused"]);
+  const { state } = await useMultiFileAuthState(join(started.dir, "exports", `company_${COMPANY}`));
+  assert.deepEqual(await state.keys.get("session", ["alice.0"]), { "alice.0": client.record(1) });
 });
 
 test("the health command says it in words and in its exit code", async () => {

@@ -6,6 +6,7 @@ import { after, afterEach, before, test } from "node:test";
 
 import * as lab from "../support/lab.mjs";
 import * as client from "./support.mjs";
+import * as talking from "./talking.mjs";
 
 const OUTAGE_SECONDS = Number(process.env.OUTAGE_SECONDS ?? 8);
 const COMPANIES = ["962301", "962302"];
@@ -38,37 +39,17 @@ after(async () => {
 });
 
 async function start() {
-  const app = await lab.startApp(home, "client", standin, { ...database.env, PGUSER: "app", PGPORT: String(database.proxy.port) });
+  const app = await lab.startApp(home, "client", standin, talking.throughProxy(database));
   apps.push(app);
   for (const { company_id: id } of companies) await lab.untilOpen(app, id);
   return app;
 }
 
-/** A message to each company and an answer from each; all must be read. @param {lab.App} app @param {string} text */
-async function talk(app, text) {
-  for (const { company_id: id, jid } of companies) {
-    const { outcome } = await lab.call(`${standin.control}/message`, { to: jid, text, timeout_ms: 15000 });
-    assert.equal(outcome, "delivered", `${text} to ${id}: ${app.output.text.slice(-2000)}`);
-    const { jid: contact } = await lab.call(`${standin.control}/contact`, { id: "contact-1" });
-    const sent = await lab.call(`${app.url}/send`, { company: id, to: contact, text: `${id} ${text}` });
-    assert.equal(sent.status, 200, JSON.stringify(sent));
-    await lab.until("the answer is read", async () => {
-      const { messages } = await lab.call(`${standin.control}/inbox?contact=contact-1`);
-      return messages.some((/** @type {any} */ message) => message.text === `${id} ${text}`);
-    });
-  }
-}
-
-/** A ratchet that went wrong shows only after a full turn of it, and sometimes in the second. @param {lab.App} app @param {string} text */
-async function talkTwice(app, text) {
-  await talk(app, `${text}, first`);
-  await talk(app, `${text}, second`);
-}
-
-const logins = async () => {
-  const { devices } = await lab.call(`${standin.control}/status`);
-  return devices.map((/** @type {any} */ device) => device.logins);
-};
+/** @param {lab.App} app @param {string} text */
+const talk = (app, text) => talking.talk(standin, companies, app, text);
+/** @param {lab.App} app @param {string} text */
+const talkTwice = (app, text) => talking.talkTwice(standin, companies, app, text);
+const logins = () => talking.loginsOf(standin);
 /** @param {lab.App} app */
 const untilWell = (app) => lab.until("all is written", async () => (await lab.call(`${app.url}/health`)).status === "ok");
 

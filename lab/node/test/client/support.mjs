@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
+import { request } from "node:http";
 import { createConnection, createServer } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -219,6 +220,26 @@ export async function startProcess(settings, company = COMPANY) {
     await end("SIGKILL");
     throw error;
   }
+}
+
+/** @param {object} where @param {string} method @param {string} path @param {Record<string, string>} [headers]
+ * @returns {Promise<{status: number, text: string}>} */
+export const askHttp = (where, method, path, headers = {}) =>
+  new Promise((resolve, reject) => {
+    const asking = request({ ...where, method, path, headers }, (response) => {
+      let text = "";
+      response.on("data", (chunk) => (text += chunk));
+      response.on("end", () => resolve({ status: Number(response.statusCode), text }));
+    });
+    asking.on("error", reject);
+    asking.end();
+  });
+
+/** What the admin socket of a directory answers to a POST. @param {string} dir @param {string} path
+ * @returns {Promise<any>} */
+export async function post(dir, path) {
+  const { status, text } = await askHttp({ socketPath: join(dir, "admin.sock") }, "POST", path);
+  return { code: status, ...JSON.parse(text) };
 }
 
 /** The promise fails with that error, and the message says so. @param {Promise<unknown>} promise @param {string} name

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Mapping
 
 from ..failover.settings import FailoverSettings
-from ..failover.sources import loss_problem
+from ..failover.source_reports import loss_problem
 from ..sessions.directory_source import DirectorySource
 from ..sessions.manifest import CREDS_TYPE
 from ..sessions.model import SessionSource

@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What the application wrote between the staging and the stop: read again once it is stopped.
+"""What the application wrote between the staging and the stop: read again once it is stopped. First what its client
+left on disk, since during an outage nobody else has it.
 
 The staged copies are proven, so a fresh one takes such a place only if it is better beyond doubt: of the same user,
 not older, without a loss, and loaded by Baileys. A company whose fresh copy is not goes on with the staged one.
@@ -10,15 +11,18 @@ not older, without a loss, and loaded by Baileys. A company whose fresh copy is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from .. import files
-from ..clock import from_iso
+from ..clock import age_seconds, from_iso
 from ..errors import DatabaseError, ResilienceError
 from ..postgres import connect_within
 from ..sessions.directory_store import SessionsHome
+from .client_memory import Exported
+from .client_source import assess_journal
 from .context import FailoverContext
-from .sources import MIRROR, PRIMARY, REPLICA, bring_mirror_up_to_date, loss_problem
+from .source_reports import CLIENT, JOURNAL, MIRROR, PRIMARY, REPLICA, SourceReport, loss_problem
+from .sources import bring_mirror_up_to_date
 from .staging import Staged, StagedSession, first_error, prove_by_baileys, stage_companies
 
 #: for a primary that kept silent before the stop: the application is down while we wait for it
@@ -62,6 +66,11 @@ def catch_up(context: FailoverContext, staged: Mapping[str, StagedSession]) -> C
         company: f"the copy made before the stop is used, without what was written after it: {reason}"
         for company, reason in refused.items()
     }
+    for company, copy in context.result("stop").get("drained", {}).items():
+        if "error" in copy and company in staged and company not in caught.sessions:
+            caught.problems[company] = (
+                f"the client made no last copy, what it wrote at the end is lost: {copy['error']}"
+            )
     caught.note = _note(caught, read)
     return caught
 
@@ -100,9 +109,66 @@ def _fresh_home(context: FailoverContext) -> SessionsHome:
 
 
 def _read(context: FailoverContext, staged: Mapping[str, StagedSession], home: SessionsHome) -> Staged:
-    """From the primary; what is not to be had there, from the replica or mirror that it was staged from."""
+    """From the client's journal, then from the primary; what is not to be had there, from the replica or mirror that it
+    was staged from.
+    """
     reports = {report["kind"]: report for report in context.result("choose_source")["sources"]}
-    primary = reports.get(PRIMARY, {})
+    left = _drained(context, staged, home)
+    _add(left, _left_by_client(context, {c: s for c, s in staged.items() if c not in left.sessions}, reports, home))
+    found = _from_databases(
+        context, {c: each for c, each in staged.items() if c not in left.sessions}, reports.get(PRIMARY, {}), home
+    )
+    _add(found, left)
+    return found
+
+
+def _drained(context: FailoverContext, staged: Mapping[str, StagedSession], home: SessionsHome) -> Staged:
+    """The last copies that the client made of what it alone had."""
+    copies = {
+        company: Exported(copy["manifest_sha256"], copy["snapshot_at"])
+        for company, copy in context.result("stop").get("drained", {}).items()
+        if "error" not in copy and company in staged
+    }
+    return _stage(context, list(copies), CLIENT, home, None, drained=copies)
+
+
+def _left_by_client(
+    context: FailoverContext,
+    staged: Mapping[str, StagedSession],
+    reports: Mapping[str, Mapping[str, Any]],
+    home: SessionsHome,
+) -> Staged:
+    settings = context.settings
+    if not settings.client_dir or settings.policy.source not in ("", JOURNAL):
+        return Staged({}, {})
+    elapsed = _seconds_since_choice(context)
+    others = [
+        SourceReport(kind, "", answers=bool(each["answers"]), age_seconds=float(each["age_seconds"]) + elapsed)
+        for kind, each in reports.items()
+        if kind != JOURNAL
+    ]
+    ended_now = [company for company, each in staged.items() if each.source in (CLIENT, JOURNAL)]
+    told = reports.get(JOURNAL, {}).get("offers", {})
+    # A journal that could not be written while the client ran is not whole now that nobody can say so.
+    asked = [company for company in staged if not told.get(company, {}).get("problem")]
+    offers = assess_journal(settings, asked, others, ended_now=ended_now).offers
+    complete = [company for company, offer in offers.items() if offer.complete]
+    found = _stage(context, complete, JOURNAL, home, settings.policy.connect_seconds)
+    # Whoever has it besides is asked next, and then it is that one's failure.
+    return Staged(found.sessions, {})
+
+
+def _seconds_since_choice(context: FailoverContext) -> float:
+    chosen = [e["at"] for e in context.state().events if e["event"] == "step_done" and e["step"] == "choose_source"]
+    return age_seconds(chosen[-1]) if chosen else 0.0
+
+
+def _from_databases(
+    context: FailoverContext,
+    staged: Mapping[str, StagedSession],
+    primary: Mapping[str, Any],
+    home: SessionsHome,
+) -> Staged:
     silent = primary.get("silent") and not primary.get("answers")
     seconds = _SILENT_SECONDS if silent else context.settings.policy.connect_seconds
     direct = [company for company, each in staged.items() if _from_primary(context, company, each, primary)]
@@ -123,15 +189,17 @@ def _stage(
     companies: Sequence[str],
     kind: str,
     home: SessionsHome,
-    seconds: float,
+    seconds: Optional[float],
     *,
     excused: bool = False,
+    drained: Optional[Mapping[str, Exported]] = None,
 ) -> Staged:
     """What stands against the whole source is told of each of its companies; not of one that is ``excused``, since the
     plan has said already that it cannot be used.
     """
     try:
-        return stage_companies(context, {c: [kind] for c in companies}, into=home, connect_seconds=seconds)
+        candidates = {c: [kind] for c in companies}
+        return stage_companies(context, candidates, into=home, connect_seconds=seconds, drained=drained)
     except (ResilienceError, OSError) as exc:
         return Staged({}, {company: str(exc) for company in companies}, set(companies if excused else ()))
 
@@ -148,8 +216,8 @@ def _from_primary(
     context: FailoverContext, company: str, session: StagedSession, primary: Mapping[str, object]
 ) -> bool:
     """Not where another source is pinned, and not where the primary has answered and was not whole."""
-    if session.source == PRIMARY:
-        return True
+    if session.source in (PRIMARY, JOURNAL, CLIENT):
+        return True  # a journal that is gone was replayed there
     return not context.settings.policy.source and not primary.get("answers")
 
 
@@ -165,6 +233,7 @@ def _worse(staged: StagedSession, fresh: StagedSession) -> str:
     """Why the fresh copy must not replace the one that was staged and proven; empty when it may."""
     if fresh.user != staged.user:
         return "the creds are not of the same user any more"
-    if from_iso(fresh.snapshot_at) < from_iso(staged.snapshot_at):
+    # Whether what the client has is the newest was judged already, and not by two clocks.
+    if fresh.source not in (CLIENT, JOURNAL) and from_iso(fresh.snapshot_at) < from_iso(staged.snapshot_at):
         return f"what answers now is of {fresh.snapshot_at}, older than the copy staged"
     return loss_problem(staged.counts, fresh.counts, held="")

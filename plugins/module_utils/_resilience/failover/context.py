@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from ..errors import StepFailed
 from ..progress import Progress, Silent
 from ..sessions.directory_store import SessionsHome
+from ..sessions.imported import Imported
 from ..sessions.record import FILES, POSTGRES, StoreRecord
 from ..steps.journal import Journal, RunState
 from .code import CodeSwitch, Prepared, read_prepared
@@ -57,6 +58,10 @@ class FailoverContext:
 
     def state(self) -> RunState:
         return RunState(Journal(self.run_directory / "journal.jsonl").events())
+
+    @property
+    def imported(self) -> Imported:
+        return Imported(self.settings.state / "imported")
 
     def result(self, step: str) -> Mapping[str, Any]:
         """The result of a step that is done. Raises StepFailed when it is not: the steps were run out of order."""

@@ -30,8 +30,9 @@ UNFINISHED_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Copy:
-    """``kind``: live (the store of record), exported, previous, staging, mirror, or env (what a killed write of .env
-    left). ``expires_at`` is empty for what stays; ``rule`` says why it stays, or what it waits for.
+    """``kind``: live (the store of record), exported, previous, staging, mirror, client (what the application's client
+    keeps), or env (what a killed write of .env left). ``expires_at`` is empty for what stays; ``rule`` says why it
+    stays, or what it waits for.
     """
 
     kind: str
@@ -100,9 +101,23 @@ def _places(settings: FailoverSettings) -> Iterator[_Place]:
     if settings.mirror_dir and Path(settings.mirror_dir).is_dir():
         rule = "follows PostgreSQL; of a company on files a week, of a lost one until acknowledged"
         yield _Place("mirror", Path(settings.mirror_dir), None, rule)
+    if settings.client_dir and Path(settings.client_dir).is_dir():
+        yield from _client_places(Path(settings.client_dir))
     for left in EnvFile(settings.application.env_path).leftovers():
         ends = left.lstat().st_mtime + UNFINISHED_SECONDS
         yield _Place("env", left, ends, "what a killed write left: a minute")
+
+
+def _client_places(directory: Path) -> Iterator[_Place]:
+    """Never removed here: journal and cache are the client's, and what it has put aside is for a human."""
+    for path in _entries(directory):
+        if ".refused-" in path.name:
+            yield _Place("client", path, None, "stays until a human has looked: the client would not replay it")
+        elif path.name.endswith((".cache", ".journal")):
+            yield _Place("client", path, None, "until the client's database is equal to its memory")
+        elif path.name == "exports":
+            for export in _entries(path):
+                yield _Place("client", export, None, "until the client is asked for the next one")
 
 
 def _company_place(

@@ -15,7 +15,6 @@ from typing import Any, Dict, List
 from ..errors import Misconfigured, StepFailed, UsageError, VerificationFailed
 from ..sessions.directory_source import DirectorySource
 from ..sessions.import_guard import ImportOptions
-from ..sessions.imported import Imported
 from ..sessions.importing import CompanyImport, ImportReport, import_companies
 from ..sessions.postgres_store import open_snapshot
 from ..sessions.verify import compare, inspect_company
@@ -109,7 +108,7 @@ def import_sessions(context: FailoverContext, companies: List[str], *, dry_run: 
         newer_rows=policy.newer_rows,
         accept_old_copy=policy.accept_data_loss,
         dry_run=dry_run,
-        imported=_imported(context),
+        imported=context.imported,
     )
     database, tables = context.settings.database, context.settings.tables
     report = import_companies(_source(context), database, tables, companies, options, all_or_nothing=True)
@@ -123,10 +122,6 @@ def import_sessions(context: FailoverContext, companies: List[str], *, dry_run: 
             " what it did on files: baileys-resilience store set --to postgres --company",
         )
     return report
-
-
-def _imported(context: FailoverContext) -> Imported:
-    return Imported(context.settings.state / "imported")
 
 
 def _source(context: FailoverContext) -> DirectorySource:
@@ -202,7 +197,7 @@ class ArchiveFiles(Step[FailoverContext]):
         )
         with context.home.locked():
             for company in context.result("verify")["companies"]:
-                _imported(context).forget(company)
+                context.imported.forget(company)
                 place = context.home.directory(company)
                 if company in connected and place.exists():
                     target = context.home.private / "previous" / f"{place.name}.{context.run_id}.{time.time_ns()}"

@@ -20,6 +20,7 @@ from ..sessions.manifest import MANIFEST_FILE, read_manifest
 from ..sessions.verify import verify_directory
 from ..steps.engine import Notes, Result, Step
 from .catch_up import catch_up, take_over
+from .client_source import remember_written
 from .common_steps import (
     RecordStore,
     StartApplication,
@@ -33,6 +34,7 @@ from .judgement import refuse_contradictions, unusable_places, use_owner_of_serv
 from .plan import silent_in_plan
 from .readiness import check_space, failover_checks, require
 from .settings import FailoverSettings
+from .source_reports import JOURNAL
 from .sources import assess_sources, choose, require_any
 from .staging import Staged, StagedSession, discard_staging, first_error, prove_by_baileys, stage_companies
 from .stop_step import StopApplication
@@ -137,6 +139,9 @@ class Export(Step[FailoverContext]):
         aside = earlier.get("aside") or {c: self._keep_as(context, c) for c in _left_behind(context, staged)}
         result = {**staged.as_dict(), "keep": keep, "aside": aside, "problems": problems, "proof": proof}
         notes.keep(**result)
+        journalled = [company for company, session in staged.sessions.items() if session.source == JOURNAL]
+        if journalled:
+            remember_written(context.settings, context.imported, journalled)
         with context.home.locked():
             take_over(context, caught)
             for company, target in aside.items():

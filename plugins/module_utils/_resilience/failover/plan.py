@@ -23,8 +23,9 @@ from .envfile import EnvFile, read_values
 from .judgement import unusable_places
 from .library import baileys_difference
 from .readiness import Check, ask, check_space
-from .sources import (
-    FRESHER_TO_COME,
+from .source_reports import (
+    CLIENT,
+    JOURNAL,
     MIRROR,
     OLDER_TO_COME,
     ORDER,
@@ -32,11 +33,8 @@ from .sources import (
     REPLICA,
     Offer,
     SourceReport,
-    assess_sources,
-    choose,
-    mirror_problems,
-    require_any,
 )
+from .sources import assess_sources, choose, mirror_problems, require_any
 
 #: seconds a step takes where this host has no run to learn from (seen in the lab on two cores)
 _TYPICAL_SECONDS = {
@@ -140,6 +138,8 @@ def _source_sentence(source: Mapping[str, Any]) -> str:
     if not source["there"]:
         return f"  source {source['kind']}: not there: {source['problem']}"
     state = f"does not answer: {source['problem']}"
+    if source["kind"] in (CLIENT, JOURNAL):
+        state = f"holds nothing: {source['problem']}"
     if source["answers"]:
         but = f", but {source['problem']}" if source["problem"] else ""
         state = f"answers, {source['age_seconds']:.0f} s old{but}"
@@ -254,12 +254,13 @@ def _source_lines(reports: Sequence[SourceReport]) -> List[Dict[str, Any]]:
     """Every source of the order, freshest first; those that are not there too, so that nobody looks for them."""
     found = {report.kind: {**_without_offers(report), "there": True} for report in reports}
     absent = {
-        **FRESHER_TO_COME,
+        CLIENT: "no session client of ours is set (failover_client_dir)",
+        JOURNAL: "no session client of ours is set (failover_client_dir)",
         REPLICA: "none is set (failover_replica)",
         MIRROR: "none is set (failover_mirror_dir)",
         **OLDER_TO_COME,
     }
-    order = (*FRESHER_TO_COME, *ORDER, *OLDER_TO_COME)
+    order = (*ORDER, *OLDER_TO_COME)
     return [found.get(kind) or _absent(kind, absent.get(kind, "it was not asked")) for kind in order]
 
 

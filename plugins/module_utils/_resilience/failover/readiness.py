@@ -22,7 +22,7 @@ from .envfile import EnvFile
 from .judgement import refuse_contradictions, unusable_places, use_owner_of_service
 from .load_check import ask_baileys, find_tools
 from .processes import look_up_user
-from .sources import SourceReport
+from .source_reports import SourceReport
 from .staging import module_dir
 
 #: Raises what is wrong, and changes nothing.

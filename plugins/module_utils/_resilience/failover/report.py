@@ -114,7 +114,7 @@ def _age_at_stop(company: str, state: RunState, sources: List[Dict[str, Any]]) -
     """
     staged = state.results.get("stage", {}).get("sessions", {}).get(company, {})
     session = state.results.get("export", {}).get("sessions", {}).get(company, staged)
-    ages = [source.get("age_seconds") for source in sources if source["kind"] == session.get("source")]
+    ages = [_age(source, company) for source in sources if source["kind"] == session.get("source")]
     if not ages or ages[0] is None:
         return None
     if staged and session["snapshot_at"] != staged["snapshot_at"]:
@@ -123,6 +123,11 @@ def _age_at_stop(company: str, state: RunState, sources: List[Dict[str, Any]]) -
     chosen = [event["at"] for event in state.events if event["event"] == "step_done" and event["step"] == _CHOICE]
     waited = float(stopped_at) - from_iso(chosen[-1]).timestamp() if stopped_at and chosen else 0.0
     return round(float(ages[0]) + max(0.0, waited), 1)
+
+
+def _age(source: Mapping[str, Any], company: str) -> Optional[float]:
+    own: Optional[float] = source.get("offers", {}).get(company, {}).get("age_seconds")
+    return source.get("age_seconds") if own is None else own
 
 
 def _data_loss(context: FailoverContext, companies: Mapping[str, Mapping[str, Any]]) -> Dict[str, float]:

@@ -142,6 +142,7 @@ class FailoverSettings:
     owner: str = ""
     group: str = ""
     mirror_dir: str = ""
+    client_dir: str = ""
     application: ApplicationSettings = field(default_factory=ApplicationSettings)
     code: CodeSettings = field(default_factory=CodeSettings)
     load_check: LoadCheckSettings = field(default_factory=LoadCheckSettings)
@@ -199,13 +200,13 @@ def settings_from_dict(content: Mapping[str, Any]) -> FailoverSettings:
 _CHOICES = {
     "application.service.manager": ("pm2", "systemd", "argv"),
     "code.source": ("tag", "archive", "none"),
-    "policy.source": ("", "primary", "replica", "mirror"),
+    "policy.source": ("", "client", "journal", "primary", "replica", "mirror"),
     "policy.newer_rows": ("refuse", "overwrite"),
     "application.health.kind": ("url", "command", "log"),
     "application.files_health.kind": ("url", "command", "log"),
 }
 #: what the design names and nobody can choose yet
-_TO_COME = {"policy.source": "; there is no client, journal or backup of ours to take sessions from yet"}
+_TO_COME = {"policy.source": "; backups of ours are no source yet"}
 
 
 def check_settings(settings: FailoverSettings) -> None:

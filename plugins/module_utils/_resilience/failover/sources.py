@@ -4,9 +4,9 @@
 """Where a company's session can come from at failover: each source with whether it answers, how old it is, and
 whether it is whole.
 
-Order: the primary, when it answers and is whole; then the others, the youngest first. A source that answers can still
-be the wrong one: rows may have been deleted or overwritten in the primary while the mirror still has them. So each
-company is judged by itself.
+Order: the client's journal, where an outage left one; the primary, when it answers and is whole; then the others, the
+youngest first. A source that answers can still be the wrong one: rows may have been deleted or overwritten in the
+primary while the mirror still has them. So each company is judged by itself.
 
 A database that keeps silent costs the whole patience of the policy. Within one run that is paid once: where the plan
 met silence a moment ago, the step asks whether anybody answers at all, for ``_AGAIN_SECONDS``. Who answers then is
@@ -18,9 +18,9 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Collection, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import DeadlineExceeded, ResilienceError, SourceTooOld, StepFailed, Unavailable
 from ..postgres import ConnectParams, answers_within
@@ -28,63 +28,15 @@ from ..progress import Silent
 from ..sessions.model import SessionSource
 from ..sessions.postgres_store import open_snapshot
 from ..sessions.record import StoreRecord
+from .client_memory import ClientMemory, Exported, assess_client
+from .client_source import assess_journal, client_files
 from .mirror import CompanyState, open_mirror
 from .mirror.commands import mirror_for
 from .settings import FailoverSettings
-
-PRIMARY, REPLICA, MIRROR = "primary", "replica", "mirror"
-ORDER = (PRIMARY, REPLICA, MIRROR)
-#: what belongs into the order and is not built yet: fresher than a database, and older than the mirror
-FRESHER_TO_COME = {
-    "client": "what the running client holds in memory: there is no client of ours yet",
-    "journal": "what that client left on disk: there is none yet",
-}
-OLDER_TO_COME = {"backup": "the newest validated backup: there are none of ours yet, restore one by hand"}
-TO_COME = {**FRESHER_TO_COME, **OLDER_TO_COME}
+from .source_reports import CLIENT, JOURNAL, MIRROR, PRIMARY, REPLICA, Offer, SourceReport, loss_problem
 
 #: three round trips to a database far away; silence for the whole patience of the policy was met just before
 _AGAIN_SECONDS = 1.0
-
-#: Baileys never deletes these; fewer of them than the mirror has means that somebody else did
-_NEVER_DELETED = ("app-state-sync-key", "identity-key", "lid-mapping")
-_LOSS_SHARE = 0.2
-_LOSS_KEYS = 10
-_LOSS_NEVER_DELETED = 3
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What a source has of one company: number of keys by type, and why it should not be taken ("" = nothing known
-    against it). ``remark``: what it knows to be wrong elsewhere, with its own copy whole.
-    """
-
-    counts: Mapping[str, int] = field(default_factory=dict)
-    problem: str = ""
-    remark: str = ""
-
-    @property
-    def keys(self) -> int:
-        return sum(self.counts.values())
-
-
-@dataclass
-class SourceReport:
-    """One source as it is now. ``age_seconds`` is of its data; ``problem`` says why it does not answer, or what is
-    wrong although it does. ``silent``: it let the time pass, where others refuse.
-    """
-
-    kind: str
-    detail: str
-    answers: bool = False
-    problem: str = ""
-    snapshot_at: str = ""
-    lsn: Optional[str] = None
-    age_seconds: float = 0.0
-    offers: Dict[str, Offer] = field(default_factory=dict)
-    silent: bool = False
-
-    def as_dict(self) -> Dict[str, Any]:
-        return asdict(self)
 
 
 def assess_sources(
@@ -101,10 +53,17 @@ def assess_sources(
         for kind, params in databases.items()
         if params
     ]
+    mirror = []
     if settings.mirror_dir:
         if refresh_mirror and reports[0].answers:
             bring_mirror_up_to_date(settings)
-        reports.append(_assess_mirror(settings, companies))
+        mirror = [_assess_mirror(settings, companies)]
+    if settings.client_dir:
+        journal = assess_journal(settings, companies, [*reports, *mirror])
+        # Behind the journal, where both are whole: to read that costs the application nothing.
+        reports[:0] = [journal, assess_client(settings, companies, journal, reports)]
+    if mirror:
+        reports += mirror
         _mark_losses(reports)
     return reports
 
@@ -198,28 +157,7 @@ def _mark_losses(reports: List[SourceReport]) -> None:
                 continue
             loss = loss_problem(kept.counts, offer.counts)
             if loss:
-                report.offers[company] = Offer(offer.counts, loss)
-
-
-def loss_problem(before: Mapping[str, int], now: Mapping[str, int], held: str = "that the mirror holds ") -> str:
-    """Why ``now`` looks like a loss against ``before`` (counts by type); empty for what Baileys does by itself.
-    ``held`` says who has what ``before`` counts.
-    """
-    missing = {
-        key_type: count - now.get(key_type, 0) for key_type, count in before.items() if count > now.get(key_type, 0)
-    }
-    total = sum(before.values())
-    lost = sum(missing.values())
-    never = {
-        key_type: missing[key_type] for key_type in _NEVER_DELETED if missing.get(key_type, 0) > _LOSS_NEVER_DELETED
-    }
-    if lost > _LOSS_KEYS and lost > total * _LOSS_SHARE:
-        return f"{lost} of {total} keys {held}are gone"
-    if never:
-        return "keys that Baileys never deletes are gone: " + ", ".join(
-            f"{count} {name}" for name, count in never.items()
-        )
-    return ""
+                report.offers[company] = replace(offer, problem=loss)
 
 
 def choose(
@@ -239,7 +177,7 @@ def choose(
             subject=pinned,
             hint="leave failover_source empty to take the freshest whole one",
         )
-    answering = sorted((report for report in reports if report.answers and pinned in ("", report.kind)), key=_rank)
+    answering = [report for report in reports if report.answers and pinned in ("", report.kind)]
     if not answering:
         raise StepFailed(
             "no source answers: " + "; ".join(f"{r.kind}: {r.problem}" for r in reports),
@@ -247,8 +185,11 @@ def choose(
             subject=settings.host,
             hint="restore from a backup, or bring one of these back; nothing was touched",
         )
-    whole = {company: [r for r in answering if _acceptable(r, company, settings)] for company in companies}
-    young = {company: [r for r in found if _young_enough(r, settings)] for company, found in whole.items()}
+    whole = {
+        company: sorted((r for r in answering if _acceptable(r, company, settings)), key=lambda r: _rank(r, company))
+        for company in companies
+    }
+    young = {company: [r for r in found if _young_enough(r, company, settings)] for company, found in whole.items()}
     if not any(young.values()):
         _refuse_old(settings, whole)
     return {company: [report.kind for report in found] for company, found in young.items()}
@@ -294,9 +235,13 @@ def mirror_problems(settings: FailoverSettings, reports: Sequence[SourceReport])
     return problems
 
 
-def _rank(report: SourceReport) -> Tuple[bool, float]:
-    """A primary is of now. One that turned out to be a replica counts by its age, like all others."""
-    return (report.kind != PRIMARY or bool(report.problem), report.age_seconds)
+def _rank(report: SourceReport, company: str) -> Tuple[int, float]:
+    """A primary is of now, but for what an outage kept from it. One that turned out to be a replica counts by its age,
+    like all others.
+    """
+    if report.offers[company].complete:
+        return 0, 0.0
+    return (1 if report.kind == PRIMARY and not report.problem else 2), report.age_of(company)
 
 
 def _acceptable(report: SourceReport, company: str, settings: FailoverSettings) -> bool:
@@ -304,8 +249,8 @@ def _acceptable(report: SourceReport, company: str, settings: FailoverSettings) 
     return offer is not None and (not offer.problem or report.kind == settings.policy.source)
 
 
-def _young_enough(report: SourceReport, settings: FailoverSettings) -> bool:
-    return settings.policy.accept_data_loss or report.age_seconds <= settings.policy.max_source_age_seconds
+def _young_enough(report: SourceReport, company: str, settings: FailoverSettings) -> bool:
+    return settings.policy.accept_data_loss or report.age_of(company) <= settings.policy.max_source_age_seconds
 
 
 def _refuse_old(settings: FailoverSettings, whole: Mapping[str, Sequence[SourceReport]]) -> None:
@@ -315,7 +260,8 @@ def _refuse_old(settings: FailoverSettings, whole: Mapping[str, Sequence[SourceR
     for company, reports in whole.items():
         for report in reports[:1]:
             raise SourceTooOld(
-                f"the freshest whole source, {report.kind} of {report.snapshot_at}, is {report.age_seconds:.0f} s old"
+                f"the freshest whole source, {report.kind} of {report.moment_of(company)}, is"
+                f" {report.age_of(company):.0f} s old"
                 f" (allowed: {settings.policy.max_source_age_seconds:.0f} s)",
                 operation="choose source",
                 subject=f"company {company}",
@@ -325,11 +271,21 @@ def _refuse_old(settings: FailoverSettings, whole: Mapping[str, Sequence[SourceR
 
 @contextlib.contextmanager
 def open_source(
-    settings: FailoverSettings, kind: str, *, connect_seconds: Optional[float] = None
+    settings: FailoverSettings,
+    kind: str,
+    *,
+    connect_seconds: Optional[float] = None,
+    drained: Optional[Mapping[str, Exported]] = None,
 ) -> Iterator[SessionSource]:
     """Open one source for reading. ``connect_seconds``: no longer than that for a connection, no more than twice that
-    for each answer.
+    for each answer. ``drained``: last copies that the client has made.
     """
+    if kind == CLIENT:
+        yield ClientMemory(settings.client_dir, StoreRecord(settings.state).epochs_of_rows(), drained)
+        return
+    if kind == JOURNAL:
+        yield client_files(settings)
+        return
     if kind == MIRROR:
         with open_mirror(Path(settings.mirror_dir)) as reader:
             yield reader

@@ -19,6 +19,7 @@ from ..sessions.directory_store import SessionsHome
 from ..sessions.export import ExportReport, StagedCompany, stage_batch
 from ..sessions.manifest import MANIFEST_FILE, read_manifest
 from ..sessions.model import SourceInfo
+from .client_memory import Exported
 from .context import FailoverContext
 from .load_check import run_load_check
 from .processes import look_up_user, user_of
@@ -70,11 +71,13 @@ def stage_companies(
     *,
     into: Optional[SessionsHome] = None,
     connect_seconds: Optional[float] = None,
+    drained: Optional[Mapping[str, Exported]] = None,
 ) -> Staged:
     """Write a copy of each company from the first of its sources that gives a whole one. A company without any lands
     in ``failed``.
 
-    ``into`` is the run's staging if not said otherwise; ``connect_seconds`` bounds the wait for a source.
+    ``into`` is the run's staging if not said otherwise; ``connect_seconds`` bounds the wait for a source;
+    ``drained`` are last copies that the client has made.
     """
     into = into or context.staging_home()
     reason = "no source has a whole copy that is young enough"
@@ -89,7 +92,7 @@ def stage_companies(
         if not groups:
             break
         for kind, companies in groups.items():
-            _stage_from(context, kind, companies, staged, into, connect_seconds)
+            _stage_from(context, kind, companies, staged, into, connect_seconds, drained)
         waiting = {company: kinds for company, kinds in waiting.items() if company not in staged.sessions}
         attempt += 1
     return staged
@@ -102,14 +105,15 @@ def _stage_from(
     staged: Staged,
     into: SessionsHome,
     connect_seconds: Optional[float],
+    drained: Optional[Mapping[str, Exported]],
 ) -> None:
-    opened = open_source(context.settings, kind, connect_seconds=connect_seconds)
+    opened = open_source(context.settings, kind, connect_seconds=connect_seconds, drained=drained)
     try:
         with opened as source, context.home.locked():
             report = ExportReport(source.info)
             before = partial(_staged_before, context)
             for each in stage_batch(source, context.home, companies, report, before):
-                staged.sessions[each.company] = _keep(context, each, source.info, kind, into)
+                staged.sessions[each.company] = _keep(context, each, source.info_of(each.company), kind, into)
                 staged.failed.pop(each.company, None)
                 staged.gone.discard(each.company)
     except DatabaseError as exc:

@@ -10,12 +10,14 @@ from typing import List, Sequence
 
 from ..errors import ApplicationError, StepFailed
 from ..steps.engine import Notes, Result, Step
+from .client_memory import drain, resume
 from .context import FailoverContext
 from .envfile import EnvFile, read_values
 from .flags import wrong_flags
 from .health import OPEN
 from .processes import identity_of, is_alive, wait_for
 from .services import Service
+from .source_reports import CLIENT
 
 
 class StopApplication(Step[FailoverContext]):
@@ -38,9 +40,15 @@ class StopApplication(Step[FailoverContext]):
         stopped_at = context.result_or_empty("stop").get("stopped_at") or time.time()
         noted = {name: before.get(name, default) for name, default in (("pids", []), ("identities", {}))}
         result = {"was_running": before.get("running", True), **noted, "stopped_at": stopped_at}
-        notes.keep(**result)
+        drained = dict(context.result_or_empty("stop").get("drained", {}))
+        notes.keep(**result, drained=drained)
+        for company in _alone_with_client(context):
+            if company not in drained:
+                accepted = context.settings.policy.accept_data_loss
+                drained[company] = drain(context.settings.client_dir, company, accept_data_loss=accepted)
+                notes.keep(**result, drained=drained)
         context.service.stop()
-        return result
+        return {**result, "drained": drained}
 
     def verify(self, context: FailoverContext, result: Result) -> None:
         alive = _still_alive(result)
@@ -62,9 +70,17 @@ class StopApplication(Step[FailoverContext]):
             # The old process has ended; one that runs now was started by somebody else, with flags of its own.
             if context.service.status().running:
                 context.service.stop()
-        elif _runs_as_before(context, result):
-            return
+        else:
+            resume(context.settings.client_dir, list(result.get("drained", {})))
+            if _runs_as_before(context, result):
+                return
         context.service.start(context.flags(context.store_in_use()))
+
+
+def _alone_with_client(context: FailoverContext) -> List[str]:
+    """Companies of which only the running client has everything: it makes a last copy before it is stopped."""
+    staged = context.result_or_empty("stage").get("sessions", {})
+    return [company for company, session in staged.items() if session["source"] == CLIENT]
 
 
 def _refuse_if_it_ran_again(context: FailoverContext) -> None:

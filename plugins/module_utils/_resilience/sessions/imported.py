@@ -1,17 +1,19 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What imports that may still be taken back have written to PostgreSQL, so that the next one knows its own rows.
+"""Rows in PostgreSQL that are this session's own although neither the export nor the files hold them, so that an import
+does not take them for another writer's.
 
-After an undone failback the session goes on on files. The rows that the import wrote are then neither what was exported
-nor what the files hold, and written after the switch: without this memory they look like another writer's.
+After an undone failback the session goes on on files, and what its import wrote stays in the rows. And what the
+application's client sent to a frozen server, that server may write hours later: long after the switch, and long
+overtaken by what the client has in its journal.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Mapping, Optional, Set
+from typing import Iterable, Mapping, Optional, Set, Tuple
 from urllib.parse import quote
 
 from .. import files
@@ -27,6 +29,10 @@ class Imported:
         self._directory = directory
 
     def remember(self, company: str, digests: Mapping[KeyName, str]) -> None:
+        """One content of each key."""
+        self.remember_all(company, digests.items())
+
+    def remember_all(self, company: str, contents: Iterable[Tuple[KeyName, str]]) -> None:
         """Durable when this returns. Called before the commit: a line too many names content that was this session's,
         and that is nobody else's either.
         """
@@ -35,7 +41,7 @@ class Imported:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, files.FILE_MODE)
             with os.fdopen(descriptor, "w") as stream:
-                stream.writelines(f"{_line(name, digest)}\n" for name, digest in digests.items())
+                stream.writelines(f"{_line(name, digest)}\n" for name, digest in contents)
                 stream.flush()
                 os.fsync(descriptor)
         except OSError as exc:

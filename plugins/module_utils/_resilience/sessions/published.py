@@ -39,6 +39,7 @@ ON CONFLICT (company) DO UPDATE SET store = excluded.store, epoch = excluded.epo
     host = excluded.host, run = excluded.run, recorded_at = now()
 WHERE stores.epoch < excluded.epoch
 """
+_WRITERS = "SELECT company, token FROM baileys_resilience.writers WHERE company = ANY (%s)"
 _CREATE = """
 CREATE SCHEMA IF NOT EXISTS baileys_resilience;
 CREATE TABLE IF NOT EXISTS baileys_resilience.stores (
@@ -101,6 +102,14 @@ def read_published(cursor: Any, companies: Sequence[str]) -> Dict[str, Published
         )
     cursor.execute(_READ, (list(companies),))
     return {row[0]: PublishedStore(*row[1:]) for row in cursor.fetchall()}
+
+
+def read_writers(cursor: Any, companies: Sequence[str]) -> Optional[Dict[str, str]]:
+    """The token of whoever writes each company's session; None where there is no such table."""
+    if not _is_there(cursor, "writers"):
+        return None
+    cursor.execute(_WRITERS, (list(companies),))
+    return dict(cursor.fetchall())
 
 
 def _is_there(cursor: Any, table: str = "stores") -> bool:

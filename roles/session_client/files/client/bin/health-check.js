@@ -29,12 +29,16 @@ try {
   if (process.argv.includes("--json")) {
     process.stdout.write(`${JSON.stringify(found)}\n`);
   } else {
-    for (const { company, state, keys, outage } of found.sessions) {
+    for (const [company, since] of Object.entries(found.drained.companies)) {
+      process.stdout.write(`company ${company}: drained for a failover at ${since}\n`);
+    }
+    for (const { company, state, store, keys, outage } of found.sessions) {
       const more = outage ? `, from memory for ${outage.age_seconds} s, ${outage.journal_lines} writes in the journal` : "";
-      process.stdout.write(`company ${company}: ${state}, ${keys} keys${more}\n`);
+      process.stdout.write(`company ${company}: ${state}${store === "files" ? " on files" : ""}, ${keys} keys${more}\n`);
     }
   }
-  process.exitCode = found.sessions.every((/** @type {{state: string}} */ { state }) => state === "online") ? 0 : 1;
+  const drained = found.drained.all_since || Object.keys(found.drained.companies).length;
+  process.exitCode = !drained && found.sessions.every((/** @type {{state: string}} */ { state }) => state === "online") ? 0 : 1;
 } catch (error) {
   process.stderr.write(`the session client does not answer: ${error.message}\n`);
   process.exitCode = 2;

@@ -8,6 +8,8 @@ import { createConnection } from "node:net";
 
 import { Misconfigured, SessionClientError } from "./errors.js";
 import { exportSession } from "./export.js";
+import { describe, placeOf } from "./handover.js";
+import { switchStore } from "./switch.js";
 
 /** Longest name of a unix socket. */
 const MAX_SOCKET_PATH = 107;
@@ -26,13 +28,17 @@ const ROUTES = {
       return session.status();
     }),
   }),
-  "POST /drain": async (service, query) => ({
-    drained: await inTurn(chosen(service, query), async (session) => {
-      await session.drain();
-      return session.status();
-    }),
-  }),
+  "POST /drain": (service, query) => service.handover.drain(query.get("company"), flag(query, "export")),
+  "POST /store": (service, query) => switchStore(service, query),
+  "POST /resume": (service, query) => service.handover.resume(query.get("company")),
 };
+
+/** @param {URLSearchParams} query @param {string} name */
+function flag(query, name) {
+  const given = query.get(name) ?? "false";
+  if (given !== "true" && given !== "false") throw new Misconfigured(`${name} is ${given}`, { hint: "true or false" });
+  return given === "true";
+}
 
 /** @template T @param {import("./session.js").Session[]} sessions @param {(session: import("./session.js").Session) => Promise<T>} work */
 async function inTurn(sessions, work) {
@@ -45,24 +51,14 @@ async function inTurn(sessions, work) {
 /** One company or all. @param {Service} service @param {URLSearchParams} query */
 function chosen(service, query) {
   const company = query.get("company");
-  if (company === null) return [...service.sessions.values()];
-  const session = service.sessions.get(company);
-  if (!session) {
-    throw new SessionClientError(`company ${company} is not open in this process`, {
-      hint: `it has: ${[...service.sessions.keys()].join(", ") || "none"}`,
-    });
-  }
-  return [session];
+  return company === null ? [...service.sessions.values()] : [service.session(company)];
 }
 
 /** Behind what was asked before, so that the copy holds it. @param {Service} service
  * @param {import("./session.js").Session} session */
 function exportOne(service, session) {
-  const { exportDir } = service.settings;
-  if (!exportDir) {
-    throw new Misconfigured("there is no place for exports", { hint: "set exportDir (WA_SESSION_EXPORT_DIR)" });
-  }
-  return session.inOrder(() => exportSession(session, exportDir));
+  const place = placeOf(service);
+  return session.inOrder(() => exportSession(session, place));
 }
 
 /** Listens; the returned function ends it. @param {Service} service @returns {Promise<() => Promise<void>>} */
@@ -133,9 +129,10 @@ async function answer(service, request, response) {
       response.writeHead(200, { "content-type": service.metrics.registry.contentType });
       return response.end(found);
     }
-    return send(response, 200, found);
+    // One company's failure does not hide what was done with the others.
+    return send(response, Object.keys(/** @type {any} */ (found).failed ?? {}).length ? 409 : 200, found);
   } catch (error) {
-    return send(response, error instanceof SessionClientError ? 409 : 500, { error: error.message });
+    return send(response, error instanceof SessionClientError ? 409 : 500, describe(error));
   }
 }
 

@@ -68,3 +68,11 @@ export async function setAside(path, now) {
   await syncDirectory(dirname(path));
   return kept;
 }
+
+/** Work that is done at the same time: most of it is waiting for the disk. */
+const AT_ONCE = 64;
+
+/** @template T @param {T[]} items @param {(item: T) => Promise<unknown>} work */
+export async function inBatches(items, work) {
+  for (let at = 0; at < items.length; at += AT_ONCE) await Promise.all(items.slice(at, at + AT_ONCE).map(work));
+}

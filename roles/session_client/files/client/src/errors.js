@@ -12,7 +12,13 @@
 //   ├── WriterBusy             another process has this session
 //   ├── Fenced                 the session has gone on elsewhere: nothing of ours may be written any more
 //   ├── CopyRefused            a journal or cache on disk that must not be used
-//   └── SessionStopped         closed, or stopped by its own policy
+//   ├── SessionStopped         closed, or stopped by its own policy
+//   ├── FilesFailed            files that cannot be read, or take no writes
+//   ├── StoreDiffers           the store that a session was to move to does not hold what memory holds
+//   ├── SwitchRefused          that phase of a move is not to be had now
+//   ├── HoldExpired            a hold that was not sealed in time, and has ended
+//   ├── NotOpen                this process does not have that company
+//   └── Drained                given away to a failover; asking again can help, once that was taken back
 
 export class SessionClientError extends Error {
   /**
@@ -46,6 +52,18 @@ export class WriterBusy extends SessionClientError {}
 export class Fenced extends SessionClientError {}
 export class CopyRefused extends SessionClientError {}
 export class SessionStopped extends SessionClientError {}
+export class FilesFailed extends SessionClientError {}
+export class StoreDiffers extends SessionClientError {}
+export class SwitchRefused extends SessionClientError {}
+export class HoldExpired extends SessionClientError {}
+export class NotOpen extends SessionClientError {}
+export class Drained extends SessionClientError {
+  /** @param {string} message @param {ConstructorParameters<typeof SessionClientError>[1]} [about] */
+  constructor(message, about) {
+    super(message, about);
+    this.retryable = true;
+  }
+}
 
 /** After these a session must not go on: it is somebody else's. @param {unknown} error */
 export const isSomebodyElses = (error) => error instanceof Fenced || error instanceof WriterBusy;

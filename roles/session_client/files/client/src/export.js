@@ -5,16 +5,13 @@ import { createHash } from "node:crypto";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 
-import { createPrivate, syncDirectory } from "./disk.js";
+import { inBatches, syncDirectory } from "./disk.js";
 import { SessionClientError } from "./errors.js";
-
-const MANIFEST = ".resilience-manifest.jsonl";
+import { writeDurably } from "./file-store.js";
+import { CREDS_FILE, MANIFEST_FILE, fileName } from "./names.js";
 
 /** @param {string} content */
 const sha256 = (content) => createHash("sha256").update(content).digest("hex");
-
-/** As Baileys makes it. @param {string} type @param {string} id */
-const fileName = (type, id) => `${`${type}-${id}`.replaceAll("/", "__").replaceAll(":", "-")}.json`;
 
 /**
  * Writes the session beside its place and puts it there when it is whole and durable.
@@ -29,9 +26,15 @@ export async function exportSession(session, home) {
       hint: "repair those rows from the mirror or a backup",
     });
   }
+  if (session.fileStore?.unnamed) {
+    throw new SessionClientError(`company ${company}: ${session.fileStore.unnamed} files start with no known type of key, so no whole copy can be made`, {
+      company,
+      hint: `remove what is not Baileys' from ${session.fileStore.directory}, or use a version that knows the type`,
+    });
+  }
   // One moment: nothing is awaited while memory is read.
   const moment = new Date().toISOString();
-  const files = [{ type: "creds", id: "", name: "creds.json", content: memory.creds ?? "" }];
+  const files = [{ type: "creds", id: "", name: CREDS_FILE, content: memory.creds ?? "" }];
   for (const [type, id, content] of memory.entries()) files.push({ type, id, name: fileName(type, id), content });
   refuseCollisions(company, files);
   const place = join(home, `company_${encodeURIComponent(company)}`);
@@ -40,9 +43,9 @@ export async function exportSession(session, home) {
   await mkdir(home, { recursive: true, mode: 0o700 });
   await mkdir(staged, { mode: 0o700 });
   try {
-    for (const { name, content } of files) await writeDurably(join(staged, name), content);
+    await inBatches(files, ({ name, content }) => writeDurably(join(staged, name), content));
     const manifest = manifestOf(session, files, moment);
-    await writeDurably(join(staged, MANIFEST), manifest.text);
+    await writeDurably(join(staged, MANIFEST_FILE), manifest.text);
     await syncDirectory(staged);
     await rm(place, { recursive: true, force: true });
     await rename(staged, place);
@@ -51,17 +54,6 @@ export async function exportSession(session, home) {
   } catch (error) {
     await rm(staged, { recursive: true, force: true });
     throw error;
-  }
-}
-
-/** @param {string} path @param {string} content */
-async function writeDurably(path, content) {
-  const handle = await createPrivate(path);
-  try {
-    await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Auth state for Baileys in PostgreSQL that rides out minutes without its database.
+import { resolve } from "node:path";
+
 import { Misconfigured } from "./errors.js";
-import { useFiles } from "./resilient.js";
 import { Service } from "./service.js";
 
 export * from "./errors.js";
@@ -41,9 +42,7 @@ function authStateOf(session) {
     },
     saveCreds: () => session.saveCreds(),
     /** Tells the session its socket, so that it can be ended where going on would lose something. @param {any} socket */
-    attach: (socket) => {
-      session.socket = socket;
-    },
+    attach: (socket) => session.attach(socket),
     status: () => session.status(),
     close: () => session.close(),
   };
@@ -57,15 +56,28 @@ export async function closeAll() {
 }
 
 /**
- * PostgreSQL or files, as the environment says (`USE_DATABASE_AUTH_STATE`), so that one deployed code serves both.
+ * PostgreSQL or files, as the environment says (`USE_DATABASE_AUTH_STATE`), so that one deployed code serves both, and a session can
+ * move between them while it runs.
  * @param {string} companyId
- * @param {import("./settings.js").Options & {service?: Service, sessionsDir?: string}} [options]
+ * @param {import("./settings.js").Options & {service?: Service}} [options]
  * @param {NodeJS.ProcessEnv} [env]
  */
 export async function useResilientAuthState(companyId, options = {}, env = process.env) {
+  const store = storeOf(env);
+  const service = options.service ?? (await (shared ??= Service.create(options, env).catch(forget)));
+  if (options.sessionsDir && resolve(options.sessionsDir) !== service.settings.sessionsDir) {
+    throw new Misconfigured(`sessionsDir is ${options.sessionsDir}, and that of the service is ${service.settings.sessionsDir}`, {
+      hint: "one place a service: give it to SessionService.create, or in the first call",
+    });
+  }
+  return authStateOf(await service.open(String(companyId), store));
+}
+
+/** Where the environment says that sessions live. @param {NodeJS.ProcessEnv} [env] @returns {"postgres" | "files"} */
+export function storeOf(env = process.env) {
   const flag = env.USE_DATABASE_AUTH_STATE;
-  if (flag === "true") return usePostgresAuthState(companyId, options);
-  if (flag === "false") return useFiles(String(companyId), options, env);
+  if (flag === "true") return "postgres";
+  if (flag === "false") return "files";
   throw new Misconfigured(`USE_DATABASE_AUTH_STATE is ${flag ?? "not set"}`, {
     hint: "true for PostgreSQL, false for files: where the session lives must not be guessed",
   });

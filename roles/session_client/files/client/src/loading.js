@@ -114,7 +114,7 @@ function credsFor(service, company, rows, keys) {
 }
 
 /** @param {Service} service @param {string} company @param {Memory} memory */
-function refuseUndecodable(service, company, memory) {
+export function refuseUndecodable(service, company, memory) {
   if (!memory.undecodable.size) return;
   const shown = [...memory.undecodable].slice(0, 3).map(([name, reason]) => `${shortName(name)}: ${reason}`);
   const more = memory.undecodable.size > 3 ? `; and ${memory.undecodable.size - 3} more` : "";

@@ -8,6 +8,7 @@ const SLOW_WARNING_EVERY_MS = 60_000;
 
 /** Words of a session's state, each a value of the label `state`. */
 export const STATES = ["online", "outage", "recovering", "stopped"];
+const STORES = ["postgres", "files"];
 
 export class Metrics {
   /** @param {any} [sentry] the application's own */
@@ -28,8 +29,9 @@ export class Metrics {
     });
     this.errors = counter("query_errors_total", "Database operations that failed", ["operation", "class"]);
     this.slowQueries = counter("slow_queries_total", "Database operations of more than 500 ms", ["operation"]);
-    this.storageUp = gauge("storage_up", "1 while writes of the company reach the database");
+    this.storageUp = gauge("storage_up", "1 while writes of the company reach its store");
     this.state = gauge("state", "1 for the state that the session is in", ["company", "state"]);
+    this.store = gauge("store", "1 for the store that the session lives in", ["company", "store"]);
     this.keys = gauge("cache_keys", "Keys held in memory");
     this.cacheAge = gauge("cache_age_seconds", "Time since the last good contact while the cache is in use, else 0");
     this.hits = counter("cache_hits_total", "Keys that were asked for and answered from memory");
@@ -90,8 +92,9 @@ export class Metrics {
     this.sentry?.captureMessage?.(message, { level, tags: { component: "session-client", ...tags } });
   }
 
-  /** @param {string} company @param {string} state @param {{keys: number}} [memory] */
+  /** @param {string} company @param {string} state @param {{keys: number, store: string}} [memory] */
   sessionState(company, state, memory) {
+    if (memory) for (const each of STORES) this.store.set({ company, store: each }, Number(each === memory.store));
     for (const each of STATES) this.state.set({ company, state: each }, Number(each === state));
     this.storageUp.set({ company }, Number(state === "online"));
     if (memory) this.keys.set({ company }, memory.keys);
@@ -111,6 +114,7 @@ export class Metrics {
   /** @param {string} company */
   forget(company) {
     for (const state of STATES) this.state.remove({ company, state });
+    for (const store of STORES) this.store.remove({ company, store });
     for (const each of [this.storageUp, this.keys, this.cacheAge, this.journalLines, this.journalBytes]) each.remove({ company });
   }
 }

@@ -50,7 +50,7 @@ export async function replay(query, sql, replay) {
 }
 
 /** @param {string} type @param {string | null} text @returns {string | null} null for what is no key */
-function canonical(type, text) {
+export function canonical(type, text) {
   try {
     return encode(type, decode(type, text));
   } catch {
@@ -67,7 +67,7 @@ const ENDING_MS = 2000;
 
 /** Without tokens, a write that a frozen server had not read yet could still be done after ours. So whoever could do it is
  * ended first. @param {Query} query @param {string} identity */
-async function endEarlier(query, identity) {
+export async function endEarlier(query, identity) {
   const deadline = performance.now() + ENDING_MS;
   for (;;) {
     const { rows } = await query(END_EARLIER, [identity]);

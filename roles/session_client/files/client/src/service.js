@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What the sessions of one process share: the pool, the connection that holds the locks, metrics, and the list of them.
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+
 import { listen } from "./admin.js";
 import { Database } from "./database.js";
 import { findBaileys } from "./baileys.js";
-import { SessionClientError, Unavailable } from "./errors.js";
+import { Misconfigured, NotOpen, SessionClientError, Unavailable } from "./errors.js";
+import { openFiles } from "./file-loading.js";
 import { SessionFiles } from "./files.js";
+import { Handover } from "./handover.js";
 import { newIdentity } from "./identity.js";
 import { Limits } from "./limits.js";
 import { openSession } from "./loading.js";
@@ -14,11 +19,12 @@ import { WriterLock } from "./writer-lock.js";
 import { Writer } from "./writer.js";
 
 const RETRY_MS = 500;
+const COMPANY_PREFIX = "company_";
 
 export class Service {
-  /** @param {import("./settings.js").Options} options @param {import("./baileys.js").Baileys} baileys */
-  constructor(options, baileys) {
-    this.settings = settingsOf(options);
+  /** @param {import("./settings.js").Settings} settings @param {import("./baileys.js").Baileys} baileys */
+  constructor(settings, baileys) {
+    this.settings = settings;
     this.baileys = baileys;
     this.identity = newIdentity();
     this.metrics = new Metrics(this.settings.sentry);
@@ -30,15 +36,16 @@ export class Service {
     /** @type {Map<string, import("./session.js").Session>} */
     this.sessions = new Map();
     this.limits = new Limits(this);
+    this.handover = new Handover(this);
     /** @type {(() => Promise<void>) | null} */
     this.stopListening = null;
     /** @type {Promise<void> | undefined} */
     this.closing = undefined;
   }
 
-  /** @param {import("./settings.js").Options} options */
-  static async create(options) {
-    const service = new Service(options, await findBaileys(options.baileys));
+  /** @param {import("./settings.js").Options} options @param {NodeJS.ProcessEnv} [env] */
+  static async create(options, env) {
+    const service = new Service(settingsOf(options, env), await findBaileys(options.baileys));
     try {
       await service.files.prepare();
       if (service.settings.admin) service.stopListening = await listen(service);
@@ -49,17 +56,33 @@ export class Service {
     return service;
   }
 
-  /** @param {string} company */
-  async open(company) {
+  /** Throws where the service was made without a database. */
+  requireDatabase() {
+    if (this.settings.noDatabase) throw this.settings.noDatabase;
+  }
+
+  /** Where a company's files are, in the configured place only. @param {string} company */
+  directoryOf(company) {
+    if (!/^[^/\0]+$/.test(company) || company === "." || company === "..") {
+      throw new Misconfigured(`"${company}" is no id of a company`, { hint: "an id is not empty, and no path" });
+    }
+    return join(this.settings.sessionsDir, `${COMPANY_PREFIX}${company}`);
+  }
+
+  /** @param {string} company @param {"postgres" | "files"} [store] where it lives */
+  async open(company, store = "postgres") {
+    if (store === "postgres") this.requireDatabase();
     if (this.sessions.has(company)) {
       throw new SessionClientError(`company ${company} is open already in this process`, {
         company,
         hint: "one auth state a company: use the one that is there, or close it first",
       });
     }
+    this.handover.refuse(company);
     await this.files.claim(company);
     try {
-      const session = await openSession(this, company);
+      const session = await (store === "files" ? openFiles : openSession)(this, company);
+      await this.#refuseDrained(session);
       this.sessions.set(company, session);
       this.limits.used(session);
       await this.limits.enforce();
@@ -71,8 +94,31 @@ export class Service {
     }
   }
 
-  /** Companies that have creds; while the database is away, those that could start from a cache. */
-  async companies() {
+  /** It was drained while it was on its way here. @param {import("./session.js").Session} session */
+  async #refuseDrained(session) {
+    try {
+      this.handover.refuse(session.company);
+    } catch (error) {
+      await session.close();
+      throw error;
+    }
+  }
+
+  /** @param {string} company */
+  session(company) {
+    const session = this.sessions.get(company);
+    if (session) return session;
+    throw new NotOpen(`company ${company} is not open in this process`, {
+      company,
+      hint: `it has: ${[...this.sessions.keys()].join(", ") || "none"}`,
+    });
+  }
+
+  /** Companies that have creds; while the database is away, those that could start from a cache.
+   * @param {"postgres" | "files"} [store] */
+  async companies(store = "postgres") {
+    if (store === "files") return this.#companiesInFiles();
+    this.requireDatabase();
     try {
       const sql = await this.database.statements();
       const { rows } = await this.database.query("list", sql.listCompanies);
@@ -82,6 +128,12 @@ export class Service {
       if (!cached.length) throw error;
       return cached;
     }
+  }
+
+  async #companiesInFiles() {
+    const entries = await readdir(this.settings.sessionsDir, { withFileTypes: true });
+    const places = entries.filter((entry) => entry.isDirectory() && entry.name.startsWith(COMPANY_PREFIX));
+    return places.map(({ name }) => name.slice(COMPANY_PREFIX.length)).sort();
   }
 
   /** Ids of the keys in memory by type. @param {string} company @returns {Map<string, string[]>} */
@@ -112,7 +164,8 @@ export class Service {
   }
 
   status() {
-    return { identity: this.identity, sessions: [...this.sessions.values()].map((session) => session.status()) };
+    const sessions = [...this.sessions.values()].map((session) => session.status());
+    return { identity: this.identity, sessions, drained: this.handover.status() };
   }
 
   /** Every session to its orderly end. */

@@ -91,14 +91,18 @@ export class Outage {
     this.log.error({ company, age_seconds: seconds }, "the session has run without its database for longer than it should");
     this.tell("error", "session cache expired");
     if (this.settings.onExpiry !== "stop") return;
-    await this.session.inOrder(() =>
-      this.session.stop(
-        new SessionStopped(`company ${company}: ${seconds} s without the database, and onExpiry is stop`, {
-          company,
-          hint: "the journal holds what was written; start again when the database serves",
-        }),
-      ),
-    );
+    const reason = new SessionStopped(`company ${company}: ${seconds} s without the database, and onExpiry is stop`, {
+      company,
+      hint: "the journal holds what was written; start again when the database serves",
+    });
+    await this.stopSession(reason);
+  }
+
+  /** In its turn; the outage may be over by then. @param {Error} reason */
+  async stopSession(reason) {
+    await this.session.inOrder(async () => {
+      if (!this.over) await this.session.stop(reason);
+    });
   }
 
   /** @param {"warning" | "error"} level @param {string} message */
@@ -226,6 +230,7 @@ export class Outage {
     if (this.over) return;
     try {
       await this.service.lock.acquire(this.session.company);
+      if (this.over && this.session.fileStore) return void (await this.service.lock.release(this.session.company)); // moved meanwhile
       await this.session.inOrder(() => this.replay());
     } catch (error) {
       await this.notYet(error);
@@ -236,9 +241,10 @@ export class Outage {
   /** @param {any} error */
   async notYet(error) {
     const { company } = this.session;
+    if (this.over) return;
     if (isSomebodyElses(error)) {
       this.service.metrics.replays.inc({ company, result: "refused" });
-      await this.session.inOrder(() => this.session.stop(error));
+      await this.stopSession(error);
       return;
     }
     if (error instanceof Unavailable) return;
@@ -287,6 +293,10 @@ export class Outage {
   async settle() {
     this.end();
     await this.caching;
+    // What is in memory only ends with this process: the disk may have room again.
+    if (this.settings.onOutage === "journal" && (!this.journal || this.journalError)) {
+      await this.startOver().catch((error) => this.failed(error));
+    }
     await this.journal?.close();
   }
 

@@ -7,6 +7,7 @@ import { encode, hashTable } from "./codec.js";
 import { AbsenceUnproven, Fenced, SessionStopped, Unavailable } from "./errors.js";
 import { changesOf, nameOf } from "./memory.js";
 import { Outage } from "./session-outage.js";
+import { Socket } from "./socket.js";
 
 /**
  * @typedef {import("./memory.js").Change} Change
@@ -19,8 +20,9 @@ export class Session {
    * @param {string} company
    * @param {import("./service.js").Service} service what the sessions of a process share
    * @param {Loaded} loaded
+   * @param {import("./file-store.js").FileStore | null} [files] where it lives, if not in PostgreSQL
    */
-  constructor(company, service, loaded) {
+  constructor(company, service, loaded, files = null) {
     this.company = company;
     this.service = service;
     this.settings = service.settings;
@@ -32,6 +34,11 @@ export class Session {
     this.tokens = loaded.tokens;
     this.fenced = loaded.fenced;
     this.isNew = loaded.isNew;
+    this.fileStore = files;
+    /** Writes are held for a move to the other store. @type {import("./hold.js").Hold | null} */
+    this.hold = null;
+    /** The one before. @type {import("./hold.js").Hold | null} */
+    this.lastHold = null;
     /** Names of keys that were deleted and might come back with an older state of the database. @type {Set<string>} */
     this.deleted = new Set();
     /** @type {State} */
@@ -41,7 +48,7 @@ export class Session {
     this.outage = null;
     /** @type {Error | null} */
     this.stoppedBy = null;
-    /** @type {{end: (error?: Error) => unknown, ws?: {isClosed?: boolean}} | null} */
+    /** @type {Socket | null} */
     this.socket = null;
     /** Everything that writes waits for what was asked before it. @type {Promise<unknown>} */
     this.tail = Promise.resolve();
@@ -50,15 +57,28 @@ export class Session {
     this.touch();
   }
 
+  /** @returns {"postgres" | "files"} */
+  get store() {
+    return this.fileStore ? "files" : "postgres";
+  }
+
   /** Shows what changed. */
   touch() {
-    this.service.metrics.sessionState(this.company, this.state, { keys: this.memory.size });
+    this.service.metrics.sessionState(this.company, this.state, { keys: this.memory.size, store: this.store });
   }
 
   /** @template T @param {() => Promise<T>} work @returns {Promise<T>} */
   inOrder(work) {
     const result = this.tail.then(work);
     this.tail = result.catch(() => undefined);
+    return result;
+  }
+
+  /** In order, and nothing after it before `released`. @template T @param {() => Promise<T>} work
+   * @param {Promise<unknown>} released @returns {Promise<T>} */
+  inOrderUntil(released, work) {
+    const result = this.tail.then(work);
+    this.tail = result.then(() => released, () => undefined);
     return result;
   }
 
@@ -69,6 +89,7 @@ export class Session {
     const found = hashTable();
     let hits = 0;
     for (const id of ids) {
+      if (this.fileStore?.guesses.size) this.fileStore.learn(this.memory, type, id);
       if (this.memory.undecodable.size && this.memory.undecodable.has(nameOf(type, id))) {
         throw new AbsenceUnproven(`company ${this.company}: a stored ${type} cannot be decoded, which is not the same as none`, {
           company: this.company,
@@ -88,17 +109,21 @@ export class Session {
   async set(data) {
     this.refuseStopped();
     const changes = changesOf(data); // now: what Baileys does to these values later is not meant
-    if (changes.length) await this.inOrder(() => this.write(changes, null));
+    if (!changes.length) return;
+    if (this.hold) this.hold.waiting++;
+    await this.inOrder(() => this.write(changes, null));
   }
 
   /** Never rejects: Baileys calls it from an event, where nobody would catch it. */
   async saveCreds() {
     if (this.state === "stopped") return;
     this.unsaved = encode("creds", this.creds);
-    await this.inOrder(() => this.#writeCreds());
+    if (this.hold) this.hold.waiting++;
+    await this.inOrder(() => this.writeCreds());
   }
 
-  async #writeCreds() {
+  /** In order with all others. Never rejects. */
+  async writeCreds() {
     const text = this.unsaved;
     if (text === null || this.isStopped()) return; // a later call has written them already
     try {
@@ -107,13 +132,20 @@ export class Session {
     } catch (error) {
       if (this.isStopped()) return;
       this.log.error({ company: this.company, error: error.message }, "creds could not be saved; they are tried again");
-      this.service.later(() => this.inOrder(() => this.#writeCreds()));
+      this.service.later(() => this.inOrder(() => this.writeCreds()));
     }
   }
 
   /** In order with all others. @param {Change[]} changes @param {string | null} creds */
   async write(changes, creds) {
     this.refuseStopped();
+    if (this.fileStore) {
+      for (const { type, id } of changes) if (this.fileStore.guesses.size) this.fileStore.learn(this.memory, type, id);
+      await this.fileStore.write(changes, creds);
+      this.lastContact = Date.now();
+      this.#remember(changes, creds);
+      return;
+    }
     if (this.state === "online") {
       try {
         if (!this.service.lock.holds(this.company)) throw new Unavailable("the writer's lock was lost");
@@ -155,7 +187,37 @@ export class Session {
     this.state = "online";
     this.lastContact = Date.now();
     this.touch();
-    if (this.unsaved !== null) void this.inOrder(() => this.#writeCreds());
+    if (this.unsaved !== null) void this.inOrder(() => this.writeCreds());
+  }
+
+  /** What was held goes to the files, which hold what memory holds. @param {import("./file-store.js").FileStore} files */
+  async moveToFiles(files) {
+    const { outage, company } = this;
+    this.fileStore = files;
+    this.isNew = false;
+    this.outage = null;
+    this.state = "online";
+    this.lastContact = Date.now();
+    this.touch();
+    outage?.end();
+    await outage?.caching;
+    this.service.metrics.clean(company);
+    await this.service.files.removeCopies(company, outage?.journal).catch((error) => {
+      // Their epoch is over, so nobody replays them.
+      this.log.error({ company, error: error.message }, "journal and cache of before the move to files could not be removed");
+    });
+  }
+
+  /** What was held goes to PostgreSQL, which holds what memory holds. @param {string} token
+   * @param {{epoch: number, fenced: boolean}} owner */
+  moveToPostgres(token, owner) {
+    this.fileStore = null;
+    this.tokens = [token];
+    this.epoch = owner.epoch;
+    this.fenced = owner.fenced;
+    this.deleted.clear();
+    this.lastContact = Date.now();
+    this.touch();
   }
 
   /** Nothing is written from now on; the socket is ended, never logged out. @param {Error} reason */
@@ -170,20 +232,45 @@ export class Session {
     this.outage = null;
     await this.service.lock.release(this.company);
     await this.service.forget(this);
-    this.socket?.end(reason);
+    void this.socket?.end(reason);
   }
 
-  /** Its socket is closed. One that was never attached may be open: nobody knows. */
+  /** An application that connects with the state of a session that has ended would read messages it cannot keep the steps of.
+   * @param {import("./socket.js").BaileysSocket} socket */
+  attach(socket) {
+    this.socket = new Socket(socket);
+    if (this.isStopped()) void this.socket.end(this.stoppedBy ?? undefined);
+  }
+
+  /** Its socket is closed, and it is not on its way to another store. */
   isIdle() {
-    return this.socket?.ws?.isClosed === true;
+    return this.socket?.isClosed() === true && !this.hold;
   }
 
-  /** What was asked is written; from now on nothing more is taken, and the socket is ended. */
-  async drain() {
-    await this.tail;
-    const socket = this.socket;
-    await this.close();
-    await socket?.end(undefined);
+  /**
+   * What was asked is written; from now on nothing more is taken, and the socket is ended. When `copy` fails, the session goes
+   * on as before.
+   * @template T @param {Error} reason @param {() => Promise<T>} copy of memory as it will stay @returns {Promise<T>}
+   */
+  async drain(reason, copy) {
+    await this.socket?.quiet();
+    try {
+      return await this.inOrder(async () => {
+        this.refuseStopped();
+        await this.writeCreds();
+        if (this.unsaved !== null) this.memory.creds = this.unsaved; // refused there; the copy is what goes on
+        const copied = await copy();
+        this.stoppedBy = reason;
+        // First: a write that is refused while Baileys can still answer loses the message that it belongs to.
+        const ended = this.socket?.end();
+        await this.#finish();
+        await ended;
+        return copied;
+      });
+    } catch (error) {
+      if (!this.isStopped()) this.socket?.resume();
+      throw error;
+    }
   }
 
   isStopped() {
@@ -201,9 +288,24 @@ export class Session {
   /** The orderly end: what was asked is written, and the cache holds what the next start needs while the database is away. */
   async close() {
     if (this.state === "stopped") return;
+    const { hold } = this;
+    if (hold && (await hold.giveWay())) return this.#closeSealed(hold);
     await this.tail;
+    await this.#finish();
+  }
+
+  /** Which of the two stores is the one of record, nobody here knows: so what is held goes to neither. Nothing can be sent by
+   * then, and the server delivers those messages again. @param {import("./hold.js").Hold} hold */
+  async #closeSealed(hold) {
+    await this.socket?.end();
+    await this.#finish();
+    hold.end("closed");
+  }
+
+  async #finish() {
+    if (this.state === "stopped") return;
     await this.outage?.settle();
-    if (this.state === "online") {
+    if (this.state === "online" && !this.fileStore) {
       await this.service.files.writeCache(this, null).catch((error) => {
         this.log.warn({ company: this.company, error: error.message }, "no cache is left for a start without the database");
       });
@@ -218,6 +320,9 @@ export class Session {
     return {
       company: this.company,
       state: this.state,
+      store: this.store,
+      directory: this.fileStore?.directory ?? null,
+      hold: this.hold?.status() ?? null,
       user: this.creds?.me?.id ?? null,
       keys: this.memory.size,
       counts: this.memory.counts(),

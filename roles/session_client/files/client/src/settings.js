@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Options, and the environment variables that they come from where they are not given.
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 import { Misconfigured } from "./errors.js";
 import { tablesOf } from "./tables.js";
@@ -32,6 +32,8 @@ const ON_EXPIRY = ["continue", "stop"];
  * @property {string} [adminSocket] WA_SESSION_SOCKET; `admin.sock` in dir otherwise
  * @property {number} [adminPort] a loopback port in place of the socket (WA_SESSION_ADMIN_PORT), with a token
  * @property {string} [adminToken] WA_SESSION_ADMIN_TOKEN
+ * @property {string} [sessionsDir] where sessions that live in files are (WA_SESSIONS_DIR); `baileys_sessions` otherwise
+ * @property {number} [holdMs] how long writes are held for a move to the other store that is not sealed; 15 s
  * @property {string} [exportDir] where an export goes (WA_SESSION_EXPORT_DIR); without it there is none
  * @property {any} [logger] pino or anything with debug, info, warn and error
  * @property {any} [sentry] the application's own `@sentry/node`
@@ -40,9 +42,11 @@ const ON_EXPIRY = ["continue", "stop"];
 
 /** @param {Options} options @param {NodeJS.ProcessEnv} env */
 export function settingsOf(options = {}, env = process.env) {
+  // Where sessions live in files there may be no database.
+  const files = env.USE_DATABASE_AUTH_STATE === "false";
   const dir = options.dir ?? env.WA_SESSION_DIR ?? join(process.cwd(), ".wa-session");
   const settings = {
-    connection: options.connection ?? connectionOf(env),
+    ...(files && !options.connection ? connectionIfAny(env) : { connection: options.connection ?? connectionOf(env), noDatabase: null }),
     directConnection: options.directConnection ?? directOf(env),
     tables: tablesOf(options.tables),
     dir,
@@ -62,6 +66,8 @@ export function settingsOf(options = {}, env = process.env) {
     adminSocket: options.adminSocket ?? env.WA_SESSION_SOCKET ?? join(dir, "admin.sock"),
     adminPort: options.adminPort || env.WA_SESSION_ADMIN_PORT ? number("adminPort", options.adminPort ?? env.WA_SESSION_ADMIN_PORT, 0) : 0,
     adminToken: options.adminToken ?? env.WA_SESSION_ADMIN_TOKEN ?? "",
+    sessionsDir: resolve(options.sessionsDir ?? env.WA_SESSIONS_DIR ?? "baileys_sessions"),
+    holdMs: number("holdMs", options.holdMs, 15_000),
     exportDir: options.exportDir ?? env.WA_SESSION_EXPORT_DIR ?? "",
     logger: options.logger ?? quiet,
     sentry: options.sentry,
@@ -88,6 +94,15 @@ function number(name, given, otherwise) {
 /** @param {string} name @param {string} value @param {string[]} allowed */
 function oneOf(name, value, allowed) {
   if (!allowed.includes(value)) throw new Misconfigured(`${name} is ${value}`, { hint: `one of ${allowed.join(", ")}` });
+}
+
+/** Without a database: why. @param {NodeJS.ProcessEnv} env @returns {{connection: object, noDatabase: Misconfigured | null}} */
+function connectionIfAny(env) {
+  try {
+    return { connection: connectionOf(env), noDatabase: null };
+  } catch (error) {
+    return { connection: {}, noDatabase: error };
+  }
 }
 
 /** As the application has them in `.env`: each a field of its own, so that a password may hold anything.

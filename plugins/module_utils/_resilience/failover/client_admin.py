@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Asking the application's client over its admin socket (docs/formats.md): HTTP over a unix socket of the application's
+user.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any, Dict
+
+from ..errors import ApplicationError, Unavailable
+
+SOCKET = "admin.sock"
+_LARGEST_ANSWER = 16 * 1024 * 1024
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def ask(client_dir: str, method: str, path: str, *, seconds: float) -> Dict[str, Any]:
+    """The answer of the running client. Raises Unavailable when nobody answers, ApplicationError when it refuses."""
+    place = str(Path(client_dir) / SOCKET)
+    connection = _UnixConnection(place, seconds)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        content = json.loads(response.read(_LARGEST_ANSWER))
+    except (OSError, ValueError, http.client.HTTPException) as exc:
+        raise Unavailable(
+            f"the client does not answer: {exc}",
+            operation=f"{method} {path}",
+            subject=place,
+            hint="is the application running, and is this its client's directory (failover_client_dir)?",
+        ) from exc
+    finally:
+        connection.close()
+    if response.status != 200 or not isinstance(content, dict):
+        said = content.get("error", "") if isinstance(content, dict) else ""
+        raise ApplicationError(
+            f"the client refuses: {said or response.status}",
+            operation=f"{method} {path}",
+            subject=place,
+            hint="see the application's log",
+        )
+    return content
+
+
+def journal_errors(client_dir: str, *, seconds: float = 1.0) -> Dict[str, str]:
+    """Companies whose running client cannot write its journal, with the reason. Empty where nobody answers: then what
+    lies on disk is all there is.
+    """
+    try:
+        sessions = ask(client_dir, "GET", "/status", seconds=seconds).get("sessions", [])
+    except (Unavailable, ApplicationError):
+        return {}
+    outages = {str(each.get("company")): each.get("outage") or {} for each in sessions if isinstance(each, dict)}
+    return {company: str(outage["journal_error"]) for company, outage in outages.items() if outage.get("journal_error")}

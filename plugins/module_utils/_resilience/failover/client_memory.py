@@ -1,0 +1,209 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What the running client holds in memory. It writes a copy itself when it is asked; that costs the application more
+than a read from elsewhere, so it is chosen only for what is nowhere else: while it cannot write its journal, while only
+we cannot reach the database, and where rows were lost.
+
+The last copy of such a session is made when it is drained: nothing is written behind it, since that process does not
+open the session again.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+from urllib.parse import quote, urlencode
+
+from .. import guarded
+from ..clock import now_iso
+from ..errors import ApplicationError, ResilienceError, StoreError, Unavailable
+from ..files import translate_os_error
+from ..sessions.directory_source import DirectorySource
+from ..sessions.directory_store import SessionsHome
+from ..sessions.manifest import MANIFEST_FILE, read_manifest
+from ..sessions.model import KeySink, RawCreds, SourceInfo
+from ..sessions.record import StoreOfRecord, StoreRecord
+from .client_admin import SOCKET, ask
+from .settings import FailoverSettings
+from .source_reports import CLIENT, PRIMARY, Offer, SourceReport
+
+_STATUS_SECONDS = 2.0
+#: 1,333 files, each of them synced, on a busy disk
+_EXPORT_SECONDS = 30.0
+_EXPORTS = "exports"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A copy that the client has made, and said so."""
+
+    manifest_sha256: str
+    snapshot_at: str
+
+
+class ClientMemory:
+    """The sessions of the running client as a :class:`model.SessionSource`. ``drained`` are copies that it made at its
+    end: those are read, and nobody is asked.
+    """
+
+    def __init__(
+        self, client_dir: str, epochs: Mapping[str, int], drained: Optional[Mapping[str, Exported]] = None
+    ) -> None:
+        self._client_dir = client_dir
+        self._epochs = epochs
+        self._exported: Dict[str, Exported] = dict(drained or {})
+        self._home = SessionsHome(Path(client_dir) / _EXPORTS)
+        self._source = DirectorySource(self._home)
+
+    @property
+    def info(self) -> SourceInfo:
+        return SourceInfo(CLIENT, str(Path(self._client_dir) / SOCKET), now_iso())
+
+    def info_of(self, company: str) -> SourceInfo:
+        exported = self._copy(company)
+        epoch = self._epochs.get(company, self._source.info_of(company).epoch)
+        return SourceInfo(CLIENT, str(Path(self._client_dir) / SOCKET), exported.snapshot_at, None, epoch)
+
+    def companies(self) -> List[str]:
+        return sorted(sessions(self._client_dir))
+
+    def creds(self, company: str) -> Optional[RawCreds]:
+        self._copy(company)
+        return self._source.creds(company)
+
+    def stream_keys(self, company: str, sink: KeySink) -> None:
+        self._copy(company)
+        self._source.stream_keys(company, sink)
+
+    def _copy(self, company: str) -> Exported:
+        """Let the client write it, once, and look whether what lies there is what it says."""
+        if company not in self._exported:
+            _refuse_odd_id(company)
+            answer = ask(self._client_dir, "POST", f"/export?{_query(company)}", seconds=_EXPORT_SECONDS)
+            self._exported[company] = exported_of(company, answer.get("exported", {}).get(company))
+        exported, place = self._exported[company], self._home.directory(company)
+        _refuse_links(place)
+        if read_manifest(place / MANIFEST_FILE).sha256 != exported.manifest_sha256:
+            raise StoreError(
+                "what lies there is another copy than the client made",
+                operation="read the client's export of company",
+                subject=company,
+                hint=f"is its WA_SESSION_EXPORT_DIR {self._home.path}? Run again",
+            )
+        return exported
+
+
+def _query(company: str) -> str:
+    return urlencode({"company": company})
+
+
+def _refuse_odd_id(company: str) -> None:
+    if quote(company, safe="!'()*~") != company:
+        raise StoreError(
+            "the client's export of this id has another name than ours",
+            operation="read the client's export of company",
+            subject=company,
+            hint="another source has to serve",
+        )
+
+
+def _refuse_links(place: Path) -> None:
+    """The application's user can put a link there, and we may be root."""
+    try:
+        os.close(guarded.open_directory(place))
+    except OSError as exc:
+        raise translate_os_error(exc, "open the client's export", place) from exc
+
+
+def exported_of(company: str, answer: Any) -> Exported:
+    try:
+        return Exported(str(answer["manifest_sha256"]), str(answer["snapshot_at"]))
+    except (KeyError, TypeError) as exc:
+        raise ApplicationError(
+            "the client has not said what it exported",
+            operation="export company",
+            subject=company,
+            hint="see the application's log",
+        ) from exc
+
+
+def sessions(client_dir: str) -> Dict[str, Mapping[str, Any]]:
+    """Status of each session that is open in the running client. Raises Unavailable and ApplicationError."""
+    found = ask(client_dir, "GET", "/status", seconds=_STATUS_SECONDS).get("sessions", [])
+    return {str(each["company"]): each for each in found if isinstance(each, dict) and "company" in each}
+
+
+def assess_client(
+    settings: FailoverSettings, companies: Sequence[str], journal: SourceReport, others: Sequence[SourceReport]
+) -> SourceReport:
+    """What the client says of itself. ``journal`` is what it has on disk, ``others`` the sources asked already."""
+    report = SourceReport(CLIENT, str(Path(settings.client_dir) / SOCKET))
+    if not Path(settings.client_dir).is_dir():
+        report.problem = "the application has no session client, its directory is not there"
+        return report
+    try:
+        open_now = sessions(settings.client_dir)
+        entries = StoreRecord(settings.state).all()
+    except ResilienceError as exc:
+        report.problem = exc.cause
+        return report
+    primary = any(each.kind == PRIMARY and each.answers for each in others)
+    for company in companies:
+        if company not in open_now:
+            continue
+        status, on_disk = open_now[company], journal.offers.get(company, Offer())
+        elsewhere = on_disk.complete or (primary and status.get("state") == "online")
+        problem = _problem(status, entries.get(company, StoreOfRecord()))
+        report.offers[company] = Offer(
+            dict(status.get("counts", {})), problem, complete=not problem and not elsewhere, age_seconds=0.0
+        )
+    report.answers = bool(report.offers)
+    report.problem = "" if report.answers else "it runs, and none of these companies is open in it"
+    report.snapshot_at = now_iso()
+    return report
+
+
+def _problem(status: Mapping[str, Any], entry: StoreOfRecord) -> str:
+    if status.get("undecodable"):
+        return f"{status['undecodable']} keys in its memory are no keys"
+    epoch = int(status.get("epoch") or 0)
+    if epoch and epoch < entry.lineage:
+        return f"it is of epoch {epoch}; the session has lived elsewhere since (epoch {entry.lineage})"
+    return ""
+
+
+def drain(client_dir: str, company: str, *, accept_data_loss: bool) -> Dict[str, str]:
+    """End this session in the running client, with a last copy. Returns that copy; an ``error`` where the client is
+    gone by now, so that nothing can be copied any more.
+
+    Raises ApplicationError when it runs and makes no copy: it goes on then, and to stop it would lose what it alone
+    has.
+    """
+    try:
+        answer = ask(client_dir, "POST", f"/drain?{_query(company)}&export=true", seconds=_EXPORT_SECONDS)
+        copy = exported_of(company, (answer.get("drained", {}).get(company) or {}).get("export"))
+    except Unavailable as exc:
+        return {"error": exc.cause}
+    except ApplicationError as exc:
+        if accept_data_loss:
+            return {"error": exc.cause}
+        raise ApplicationError(
+            f"only the running client has all of this session, and it makes no last copy: {exc.cause}",
+            operation="drain company",
+            subject=company,
+            hint="nothing was stopped. Give it room on its disk, then run again; to go on without its last steps set"
+            " failover_accept_data_loss to true",
+        ) from exc
+    return {"manifest_sha256": copy.manifest_sha256, "snapshot_at": copy.snapshot_at}
+
+
+def resume(client_dir: str, companies: Sequence[str]) -> None:
+    """Let the running client open them again. One that is gone needs no word."""
+    for company in companies:
+        try:
+            ask(client_dir, "POST", f"/resume?{_query(company)}", seconds=_STATUS_SECONDS)
+        except (Unavailable, ApplicationError):
+            continue

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// A running session on its way to the other store. Its writes are held: Baileys waits for them, and reads go on. Whoever moves
+// it makes the new store out of the export, says so in the store of record and in .env, and only then commits. So at every
+// moment .env names a store that holds all that was ever acknowledged, and a process that is killed starts from there: what
+// was held was done for nobody, and the server delivers those messages again.
+import { randomUUID } from "node:crypto";
+
+import { HoldExpired, SwitchRefused } from "./errors.js";
+import { exportSession } from "./export.js";
+import { toFiles, toPostgres } from "./moving.js";
+
+/** @typedef {"hold" | "sealed" | "committed" | "aborted" | "expired" | "failed" | "closed"} Phase */
+
+export class Hold {
+  /** @param {import("./session.js").Session} session @param {"postgres" | "files"} to @param {number} ms */
+  constructor(session, to, ms) {
+    this.session = session;
+    this.to = to;
+    this.ms = ms;
+    this.id = randomUUID();
+    /** @type {Phase} */
+    this.phase = "hold";
+    this.since = new Date();
+    /** Writes that were asked for meanwhile. */
+    this.waiting = 0;
+    /** @type {() => void} */
+    this.release = () => undefined;
+    /** @type {Promise<void>} */
+    this.released = new Promise((resolve) => (this.release = resolve));
+    /** @type {NodeJS.Timeout | undefined} */
+    this.timer = undefined;
+    /** @type {Promise<void> | null} */
+    this.committing = null;
+  }
+
+  /** Holds writes, and copies what is there once all that was asked before is done. @param {string} place */
+  async begin(place) {
+    const { session } = this;
+    session.hold = this;
+    try {
+      const exported = await session.inOrderUntil(this.released, async () => {
+        await session.writeCreds();
+        session.refuseStopped();
+        return exportSession(session, place);
+      });
+      if (this.phase !== "hold") throw this.#over("cannot go on");
+      this.timer = setTimeout(() => this.#expire(), this.ms);
+      return exported;
+    } catch (error) {
+      if (this.phase === "hold") this.end("failed");
+      throw error;
+    }
+  }
+
+  #expire() {
+    const { company, log } = this.session;
+    log.warn({ company, to: this.to, waiting: this.waiting }, "a move to another store was not sealed in time: the session goes on where it is");
+    this.end("expired");
+  }
+
+  /** From now on it does not end by itself: the new store is about to be the one of record. */
+  seal() {
+    if (this.phase === "sealed") return;
+    if (this.phase !== "hold") throw this.#over("cannot be sealed");
+    clearTimeout(this.timer);
+    this.phase = "sealed";
+  }
+
+  /** The session lives in the new store. When that is refused, it stays as it is, sealed. */
+  async commit() {
+    if (this.phase === "committed") return;
+    if (this.phase === "hold") {
+      throw new SwitchRefused(`hold ${this.id} is not sealed`, { hint: "phase=seal first, then write the store of record and .env, then commit" });
+    }
+    if (this.phase !== "sealed") throw this.#over("cannot be committed");
+    this.committing ??= this.#commit().finally(() => (this.committing = null));
+    await this.committing;
+  }
+
+  async #commit() {
+    const { session } = this;
+    const { company, service, log } = session;
+    await (this.to === "files" ? toFiles(session) : toPostgres(session));
+    log.warn({ company, to: this.to, waited_ms: Date.now() - this.since.getTime(), waiting: this.waiting }, "the session has moved to its other store");
+    this.end("committed");
+    if (this.to === "files") await service.lock.release(company);
+  }
+
+  /** As before: what was held goes to the old store. */
+  async abort() {
+    await this.committing?.catch(() => undefined);
+    if (this.phase === "committed") throw this.#over("cannot be taken back");
+    if (this.phase === "hold" || this.phase === "sealed") this.end("aborted");
+  }
+
+  /** The session is to be closed. @returns {Promise<boolean>} whether nobody here knows which store is the one of record */
+  async giveWay() {
+    await this.committing?.catch(() => undefined);
+    if (this.phase === "hold") this.end("aborted");
+    return this.phase === "sealed";
+  }
+
+  /** @param {Phase} phase */
+  end(phase) {
+    clearTimeout(this.timer);
+    this.phase = phase;
+    this.session.lastHold = this;
+    if (this.session.hold === this) this.session.hold = null;
+    this.release();
+  }
+
+  /** @param {string} what */
+  #over(what) {
+    const message = `hold ${this.id} ${what}: it was ${this.phase}`;
+    const { store, company } = this.session;
+    const hint = `company ${company} lives in ${store}; begin again with phase=hold`;
+    return this.phase === "expired" ? new HoldExpired(`${message} after ${this.ms} ms`, { company, hint }) : new SwitchRefused(message, { company, hint });
+  }
+
+  status() {
+    return { hold: this.id, to: this.to, phase: this.phase, since: this.since.toISOString(), waiting: this.waiting };
+  }
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// The moment in which a session's writer becomes that of the other store: only where that store holds exactly what memory
+// holds. Writes are held by the caller.
+import { StoreDiffers } from "./errors.js";
+import { newToken, takeOver } from "./fence.js";
+import { FileStore, compareFiles, removeTemporary } from "./file-store.js";
+import { nameOf } from "./memory.js";
+import { canonical, endEarlier } from "./replay.js";
+
+/** @typedef {import("./session.js").Session} Session */
+
+/** @param {Session} session */
+export async function toFiles(session) {
+  const { company, service, memory } = session;
+  const directory = service.directoryOf(company);
+  await compareFiles(company, directory, memory);
+  await removeTemporary(directory);
+  await session.moveToFiles(new FileStore(company, directory));
+}
+
+/** @param {Session} session */
+export async function toPostgres(session) {
+  const { company, service } = session;
+  service.requireDatabase();
+  await service.lock.acquire(company);
+  try {
+    const token = newToken();
+    const owner = await take(session, token);
+    const kept = await service.files.setAside(company);
+    if (kept.length) session.log.warn({ company, kept }, "journal or cache of an earlier time were put aside");
+    session.moveToPostgres(token, owner);
+  } catch (error) {
+    await service.lock.release(company);
+    throw error;
+  }
+}
+
+/** In one transaction and one snapshot: nobody else writes these rows any more, and they are what memory holds.
+ * @param {Session} session @param {string} token */
+async function take({ company, service, memory }, token) {
+  const sql = await service.database.statements();
+  return service.database.transaction(
+    "switch",
+    async (query) => {
+      const { identity } = service;
+      const owner = await takeOver(query, { company, token, identity, mine: null });
+      if (!owner.fenced) await endEarlier(query, identity);
+      const { rows: auth } = await query(sql.readCreds, [company]);
+      const { rows: keys } = await query(sql.readKeys, [company]);
+      refuseDifferences(company, memory, auth, keys);
+      return owner;
+    },
+    "ISOLATION LEVEL REPEATABLE READ",
+  );
+}
+
+/** @param {string} company @param {import("./memory.js").Memory} memory @param {{creds: string | null}[]} auth
+ * @param {{type: string, id: string, value: string | null}[]} keys */
+function refuseDifferences(company, memory, auth, keys) {
+  const stored = new Map(keys.map(({ type, id, value }) => [nameOf(type, id), canonical(type, value)]));
+  let missing = 0;
+  let differing = auth.length === 1 && canonical("creds", auth[0].creds) === memory.creds ? 0 : 1;
+  for (const [type, id, text] of memory.entries()) {
+    const found = stored.get(nameOf(type, id));
+    if (found === undefined) missing++;
+    else if (found !== text) differing++;
+  }
+  const extra = [...keys].filter(({ type, id }) => !memory.has(type, id)).length;
+  if (!differing && !missing && !extra) return;
+  throw new StoreDiffers(`company ${company}: the database is not what memory holds: ${differing} differ, ${missing} are missing, ${extra} are not in memory`, {
+    company,
+    hint: "import the export of this hold, whole, then commit again; or abort",
+  });
+}
