@@ -5,6 +5,7 @@ import { SessionService, usePostgresAuthState } from "../../../roles/session_cli
 
 const EVERY_MS = 1000;
 const PAUSE_MS = 200;
+const SETTLE_MS = 3000;
 const [options, list] = process.argv.slice(2);
 const companies = list.split(",");
 
@@ -19,10 +20,12 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const service = await SessionService.create(JSON.parse(options));
 await service.companies(); // connections, statements and all code that is there once
+await pause(SETTLE_MS);
 const before = resident();
 /** @type {Awaited<ReturnType<typeof usePostgresAuthState>>[]} */
 const sessions = [];
 for (const company of companies) sessions.push(await usePostgresAuthState(company, { service }));
+await pause(SETTLE_MS); // what was freed goes back to the system within seconds
 say({ before, after: resident() });
 
 let ending = false;

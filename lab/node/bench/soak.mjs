@@ -48,7 +48,7 @@ export async function soak({ env, dir, companies, seconds }) {
     const quarter = samples.length >> 2;
     const journaled = lines.slice(1).reduce((sum, { writes }) => sum + writes, 0);
     const drift = mean(samples.slice(-quarter)) - mean(samples.slice(quarter, 2 * quarter));
-    return { grown: after - before, before, drift, most: Math.max(...samples), outages, journaled, stopped: latest().stopped };
+    return { grown: after - before, before, drift, most: Math.max(...samples), outages, journaled, stopped: latest().stopped, samples: samples.map(Math.round) };
   } finally {
     proxy.heal();
     child.stdin.end();

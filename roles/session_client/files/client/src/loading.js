@@ -23,8 +23,10 @@ import { Outage } from "./session-outage.js";
 export async function openSession(service, company) {
   try {
     // The first company of a process: the pool connects while the other connection does.
-    service.database.statements().catch(() => undefined); // who needs them is told
+    const statements = service.database.statements();
+    statements.catch(() => undefined); // who waits for it is told
     await service.lock.acquire(company);
+    await statements;
     return await fromDatabase(service, company);
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
