@@ -11,7 +11,8 @@ const companies = list.split(",");
 
 function resident() {
   globalThis.gc?.();
-  return process.memoryUsage.rss() / 2 ** 20;
+  const { rss, heapUsed } = process.memoryUsage();
+  return { resident: rss / 2 ** 20, heap: heapUsed / 2 ** 20 };
 }
 /** @param {object} line */
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -21,12 +22,12 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const service = await SessionService.create(JSON.parse(options));
 await service.companies(); // connections, statements and all code that is there once
 await pause(SETTLE_MS);
-const before = resident();
+const { resident: before } = resident();
 /** @type {Awaited<ReturnType<typeof usePostgresAuthState>>[]} */
 const sessions = [];
 for (const company of companies) sessions.push(await usePostgresAuthState(company, { service }));
 await pause(SETTLE_MS); // what was freed goes back to the system within seconds
-say({ before, after: resident() });
+say({ before, after: resident().resident });
 
 let ending = false;
 process.stdin.on("end", () => (ending = true)).resume();
@@ -49,7 +50,7 @@ while (!ending) {
   await pause(EVERY_MS);
   const states = sessions.map((auth) => auth.status());
   writes = states.reduce((sum, { outage }) => sum + (outage?.writes ?? 0), 0);
-  say({ resident: resident(), away: states.filter(({ state }) => state === "outage").length, writes, stopped: states.filter(({ state }) => state === "stopped").length });
+  say({ ...resident(), away: states.filter(({ state }) => state === "outage").length, writes, stopped: states.filter(({ state }) => state === "stopped").length });
 }
 await Promise.all(writers);
 await service.close();

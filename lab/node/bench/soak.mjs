@@ -14,12 +14,19 @@ const SERVING_MS = 1500;
 /** @param {number} ms */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 /** @param {number[]} values */
-const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
+
+/** The last quarter over the second one: in the first, code is still being compiled. @param {number[]} samples */
+function driftOf(samples) {
+  const quarter = samples.length >> 2;
+  return median(samples.slice(-quarter)) - median(samples.slice(quarter, 2 * quarter));
+}
 
 /**
+ * `grown`: MiB that the open companies take; `drift`, `heapDrift`: MiB by which the process is larger at the end, resident and
+ * in use, both while the database serves and after a collection; `most`: at the worst moment of an outage; `journaled`:
+ * writes that outages took
  * @param {{env: Record<string, string>, dir: string, companies: string[], seconds: number}} options
- * `grown`: MiB that the open companies take; `drift`: MiB of the last quarter over the second one (in the first, code is
- * still being compiled); `journaled`: writes that outages took
  */
 export async function soak({ env, dir, companies, seconds }) {
   const proxy = await startProxy(Number(env.PGPORT));
@@ -44,11 +51,19 @@ export async function soak({ env, dir, companies, seconds }) {
       proxy.heal();
       await until("every company is back", () => latest().away === 0, 60_000);
     }
-    const samples = lines.slice(1).map(({ resident }) => resident);
-    const quarter = samples.length >> 2;
-    const journaled = lines.slice(1).reduce((sum, { writes }) => sum + writes, 0);
-    const drift = mean(samples.slice(-quarter)) - mean(samples.slice(quarter, 2 * quarter));
-    return { grown: after - before, before, drift, most: Math.max(...samples), outages, journaled, stopped: latest().stopped, samples: samples.map(Math.round) };
+    const samples = lines.slice(1);
+    const serving = samples.filter(({ away }) => away === 0);
+    return {
+      grown: after - before,
+      before,
+      drift: driftOf(serving.map(({ resident }) => resident)),
+      heapDrift: driftOf(serving.map(({ heap }) => heap)),
+      most: Math.max(...samples.map(({ resident }) => resident)),
+      outages,
+      journaled: samples.reduce((sum, { writes }) => sum + writes, 0),
+      stopped: latest().stopped,
+      samples: serving.map(({ resident, heap }) => [Math.round(resident), Math.round(heap * 10) / 10]),
+    };
   } finally {
     proxy.heal();
     child.stdin.end();
