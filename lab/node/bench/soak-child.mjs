@@ -7,7 +7,6 @@ import { SessionService, usePostgresAuthState } from "../../../roles/session_cli
 const EVERY_MS = 1000;
 const PAUSE_MS = 200;
 const SETTLE_MS = 3000;
-const WARM_UP = 20;
 const [options, list] = process.argv.slice(2);
 const companies = list.split(",");
 
@@ -22,15 +21,15 @@ const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const service = await SessionService.create(JSON.parse(options));
-// Connections, compiled code and the room in which V8 makes new objects are there once, whatever the number of companies.
-for (let turn = 0; turn < WARM_UP; turn++) await (await usePostgresAuthState(companies[0], { service })).close();
+// Connections, code and the room in which V8 makes new objects are there once, whatever the number of companies.
+await (await usePostgresAuthState(companies[0], { service })).close();
 await pause(SETTLE_MS);
-const { resident: before } = resident();
+const before = resident();
 /** @type {Awaited<ReturnType<typeof usePostgresAuthState>>[]} */
 const sessions = [];
 for (const company of companies) sessions.push(await usePostgresAuthState(company, { service }));
 await pause(SETTLE_MS); // what was freed goes back to the system within seconds
-say({ before, after: resident().resident });
+say({ before, after: resident() });
 
 let ending = false;
 process.stdin.on("end", () => (ending = true)).resume();
