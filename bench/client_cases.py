@@ -178,6 +178,7 @@ class _Bench:
         assert found["stopped"] == 0, found
         assert found["journaled"] > 0, found
         grown, drift = found["grown"], found["heapDrift"]
+        resident = f"resident: {found['drift']:+.0f} MiB; {found['most']:.0f} MiB at most, in an outage"
         return [
             Result(
                 f"Resident memory of {RESIDENT} companies, over the same process with none open"
@@ -186,7 +187,7 @@ class _Bench:
             ),
             Result(
                 f"What {RESIDENT} companies hold through {found['outages']} outages in {seconds} s, the last quarter"
-                f" over the second (resident: {found['drift']:+.0f} MiB; {found['most']:.0f} MiB at most, in an outage)",
+                f" over the second ({resident})",
                 f"{drift:+.1f} MiB", "", None, f"<= {DRIFT_FLOOR_MB:g} MiB", drift <= DRIFT_FLOOR_MB,
             ),
         ]  # fmt: skip
