@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m bench [--quick]`: measures, prints a table and writes it into docs/performance.md."""
+"""`python -m bench [--quick] [--only PART]`: measures, prints a table and writes it into docs/performance.md."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import cases, failover, report
+from bench import cases, client_cases, failover, report
+from bench.measure import Result
 from lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAYBOOK_ROUNDS = 3  # half a minute each
+PARTS = ("sessions", "client", "playbooks")
 
 
 def main() -> int:
@@ -23,31 +25,44 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="leave out the 1,000 companies (a few minutes)")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved repetitions of each comparison")
     parser.add_argument("--dir", type=Path, default=ROOT, help="where to work: a disk, since syncing is measured")
+    parser.add_argument("--only", choices=PARTS, help="one part of the table; docs/performance.md is left as it is")
     parser.add_argument("--no-write", action="store_true", help="leave docs/performance.md as it is")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the lab and its files go away then, too
     # The name is ignored by git; a disk of the machine, because /tmp may be memory.
     work = Path(tempfile.mkdtemp(prefix=".lab-bench-", dir=arguments.dir))
     try:
-        lab = Lab.up(work / "lab", app=False)
-        try:
-            measured = cases.run(lab, work / "files", arguments.rounds, quick=arguments.quick)
-        finally:
-            lab.down()
-        measured.extend(failover.run(work / "app", min(arguments.rounds, PLAYBOOK_ROUNDS)))
+        measured = measure(work, arguments.only, arguments.rounds, quick=arguments.quick)
     finally:
         # A worker that was cut off may still be ending: what it writes meanwhile must not keep the rest from going.
         shutil.rmtree(work, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
     command = "python -m bench" + (" --quick" if arguments.quick else "")
+    command += f" --only {arguments.only}" if arguments.only else ""
     text = report.render(measured, command, arguments.rounds, arguments.dir)
     print(text)
-    if not arguments.no_write:
+    if not (arguments.no_write or arguments.only):
         report.write(ROOT / "docs" / "performance.md", text)
     missed = [each.name for each in measured if not each.met]
     if missed:
         print(f"below its floor: {'; '.join(missed)}", file=sys.stderr)
     return 1 if missed else 0
+
+
+def measure(work: Path, only: str | None, rounds: int, *, quick: bool) -> list[Result]:
+    measured: list[Result] = []
+    if only != "playbooks":
+        lab = Lab.up(work / "lab", app=False)
+        try:
+            if only != "client":
+                measured.extend(cases.run(lab, work / "files", rounds, quick=quick))
+            if only != "sessions":
+                measured.extend(client_cases.run(lab, work / "client", rounds, quick=quick))
+        finally:
+            lab.down()
+    if only in (None, "playbooks"):
+        measured.extend(failover.run(work / "app", min(rounds, PLAYBOOK_ROUNDS)))
+    return measured
 
 
 if __name__ == "__main__":

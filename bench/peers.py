@@ -11,7 +11,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from psycopg2.extensions import connection as Connection
 
@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 Content = list[tuple[str, list[tuple[str, bytes]]]]
 
 
-class Node:
-    """peer.mjs, warm."""
+class Process:
+    """A script in Node.js that answers each line of JSON with one."""
 
-    def __init__(self, lab: Lab, database: Database) -> None:
+    def __init__(self, lab: Lab, database: Database, script: Path, *arguments: str | Path) -> None:
         node, _npm = nodejs.find()
         nodejs.ensure_lab_packages(lab.path, node)
         params = database.params
@@ -40,29 +40,40 @@ class Node:
             "PGPASSWORD": params.password,
         }
         self._process = subprocess.Popen(
-            [node, ROOT / "bench" / "peer.mjs", ROOT / "lab" / "node" / "node_modules"],
+            [node, script, *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **login},
         )  # fmt: skip
 
-    def ask(self, run: str, **command: Any) -> float:
+    def answer(self, run: str, **command: Any) -> dict[str, Any]:
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps({"run": run, **command}) + "\n")
         self._process.stdin.flush()
-        seconds: float = json.loads(self._process.stdout.readline())["seconds"]
-        return seconds
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        assert "error" not in answer, answer["error"]
+        return answer
 
-    def prepare(self, home: SessionsHome, company: str) -> None:
-        entries = read_manifest(home.manifest(company)).entries()
-        names = [(entry.type, entry.id) for entry in entries if entry.type != CREDS_TYPE]
-        self.ask("prepare", dir=str(home.directory(company)), names=names)
+    def ask(self, run: str, **command: Any) -> float:
+        return float(self.answer(run, **command)["seconds"])
 
-    def __enter__(self) -> Node:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self._process.kill()
         self._process.communicate()
+
+
+class Node(Process):
+    """peer.mjs, warm."""
+
+    def __init__(self, lab: Lab, database: Database) -> None:
+        super().__init__(lab, database, ROOT / "bench" / "peer.mjs", ROOT / "lab" / "node" / "node_modules")
+
+    def prepare(self, home: SessionsHome, company: str) -> None:
+        entries = read_manifest(home.manifest(company)).entries()
+        names = [(entry.type, entry.id) for entry in entries if entry.type != CREDS_TYPE]
+        self.ask("prepare", dir=str(home.directory(company)), names=names)
 
 
 def content_of(home: SessionsHome) -> Content:

@@ -21,10 +21,10 @@ export const COMPANY = "962301";
 const SCHEMA = readFileSync(join(NODE_DIR, "../schema.sql"), "utf8");
 
 /** A network that can fail: `mode` "pass", "drop" (nothing arrives any more) or "refuse" (every connection is closed, old and
- * new). Not by a reset: Node.js 20 can spin at its exit, in CleanupHandles, after sockets that were closed so. */
+ * new); and be slow (`slow`: bytes a second from the server, for each connection). Not by a reset: Node.js 20 can spin at its exit, in CleanupHandles, after sockets that were closed so. */
 export async function startProxy(/** @type {number} */ target) {
   const sockets = new Set();
-  const state = { mode: "pass" };
+  const state = { mode: "pass", rate: Infinity, dropAfter: Infinity, received: 0 };
   const server = createServer((client) => {
     if (state.mode === "refuse") return void client.destroy();
     const upstream = createConnection(target, "127.0.0.1");
@@ -33,7 +33,14 @@ export async function startProxy(/** @type {number} */ target) {
       [upstream, client],
     ]) {
       sockets.add(from);
-      from.on("data", (chunk) => state.mode === "pass" && to.write(chunk));
+      from.on("data", (chunk) => {
+        if (from === upstream && (state.received += chunk.length) > state.dropAfter) state.mode = "drop";
+        if (state.mode !== "pass") return;
+        to.write(chunk);
+        if (from !== upstream || state.rate === Infinity) return;
+        from.pause();
+        setTimeout(() => from.resume(), (chunk.length / state.rate) * 1000);
+      });
       from.on("error", () => to.destroy());
       from.on("close", () => {
         sockets.delete(from);
@@ -52,10 +59,22 @@ export async function startProxy(/** @type {number} */ target) {
     drop() {
       state.mode = "drop";
     },
+    /** @param {number} rate */
+    slow(rate) {
+      state.rate = rate;
+    },
+    /** Bytes that came from the server. */
+    get received() {
+      return state.received;
+    },
+    /** Nothing arrives any more once the server has sent so much from now on. @param {number} bytes */
+    dropAfter(bytes) {
+      state.dropAfter = state.received + bytes;
+    },
     /** Streams with a hole in them are closed. */
     heal() {
       if (state.mode === "drop") for (const socket of sockets) socket.destroy();
-      state.mode = "pass";
+      Object.assign(state, { mode: "pass", rate: Infinity, dropAfter: Infinity });
     },
     async stop() {
       for (const socket of sockets) socket.destroy();

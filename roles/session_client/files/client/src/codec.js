@@ -30,7 +30,6 @@ const BYTES_AT = {
     ["routingInfo"],
   ],
 };
-const INDEX_FORM = /"0"\s*:/;
 /** Fields that Baileys keeps as bare base64 in JSON: a Buffer there would be read as a text. */
 const BARE_BASE64 = new Set(["app-state-sync-key"]);
 
@@ -48,8 +47,11 @@ export function decode(type, text) {
     value = JSON.parse(value);
   }
   if (value === null) throw new Error("the value is null");
-  if (INDEX_FORM.test(text)) for (const path of BYTES_AT[type] ?? []) value = atPath(value, path);
-  value = revive(value);
+  // Most keys hold neither form of bytes, or one of them: a look at the text is quicker than a walk through the value. What
+  // is written with escapes is looked at closely.
+  const escaped = text.includes("\\");
+  if (escaped || text.includes('"0"')) for (const path of BYTES_AT[type] ?? []) value = atPath(value, path, 0);
+  if (escaped || text.includes('"Buffer"') || text.includes('"buffer"')) value = revive(value);
   const problem = shapeProblem(type, value);
   if (problem) throw new Error(problem);
   return value;
@@ -99,15 +101,16 @@ function indexValues(value) {
   return found;
 }
 
-/** @param {any} value @param {string[]} path @returns {any} */
-function atPath(value, path) {
-  if (!path.length) {
+/** @param {any} value @param {string[]} path @param {number} at how far down the path @returns {any} */
+function atPath(value, path, at) {
+  if (at === path.length) {
     const numbers = indexValues(value);
     return numbers ? octets(numbers) : value;
   }
-  const [head, ...rest] = path;
   if (value === null || typeof value !== "object") return value;
-  for (const name of head === "*" ? Object.keys(value) : head in value ? [head] : []) value[name] = atPath(value[name], rest);
+  const name = path[at];
+  if (name === "*") for (const each in value) value[each] = atPath(value[each], path, at + 1);
+  else if (name in value) value[name] = atPath(value[name], path, at + 1);
   return value;
 }
 
@@ -183,9 +186,15 @@ const base64 = (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byte
 
 /** @param {Record<string, any>} object @param {(value: any) => any} each */
 function sorted(object, each) {
-  /** @type {Record<string, any>} */
-  const result = {};
-  for (const name of Object.keys(object).sort()) {
+  const names = Object.keys(object);
+  for (let index = 1; index < names.length; index++) {
+    if (names[index - 1] > names[index]) {
+      names.sort();
+      break;
+    }
+  }
+  const result = objectLike(names[0]);
+  for (const name of names) {
     const value = object[name];
     if (value !== undefined && typeof value !== "function") result[name] = each(value);
   }
@@ -193,18 +202,39 @@ function sorted(object, each) {
 }
 
 /**
- * A copy that shares nothing that can be changed: what Baileys does to a value must not change what memory holds.
+ * A copy of a decoded value that shares nothing that can be changed: what Baileys does to a value must not change what memory
+ * holds. Once for each key of each read, so it is written for speed: decoded values are plain objects, lists, bytes and texts.
  * @template T @param {T} value @returns {T}
  */
 export function copy(value) {
   if (value === null || typeof value !== "object") return value;
-  if (value instanceof Uint8Array) return /** @type {any} */ (Buffer.from(value));
   if (Array.isArray(value)) return /** @type {any} */ (value.map(copy));
-  const result = Object.create(Object.getPrototypeOf(value));
+  if (value instanceof Uint8Array) return /** @type {any} */ (Buffer.from(value));
+  /** @type {any} */
+  let result;
   for (const name in value) {
-    if (!Object.hasOwn(value, name)) continue;
-    const member = /** @type {any} */ (value)[name];
+    result ??= objectLike(name);
+    const member = value[name];
     result[name] = member !== null && typeof member === "object" ? copy(member) : member;
   }
-  return result;
+  return result ?? {};
+}
+
+// What follows makes what `{}` makes, faster. V8 finds the layout of an object by the names that are added to it, and keeps
+// 1,536 ways on from `{}`; the generated protobuf code of Baileys uses them up. From then on each name that is new to a `{}` costs
+// up to a microsecond. So objects with names of fields begin at a layout of their own; and those whose names are data
+// (base64, JIDs), which would use up that one too, are hash tables from the start.
+const Fields = /** @type {{new (): Record<string, any>}} */ (/** @type {unknown} */ (function () {}));
+Fields.prototype = Object.prototype;
+
+/** @returns {Record<string, any>} */
+export const hashTable = () => Object.setPrototypeOf(Object.create(null), Object.prototype);
+
+const LONGEST_FIELD = 30;
+
+/** An empty object that fits its first name. @param {string | undefined} name */
+function objectLike(name) {
+  if (name === undefined) return {};
+  const first = name.charCodeAt(0);
+  return name.length > LONGEST_FIELD || (first >= 48 && first <= 57) ? hashTable() : new Fields();
 }

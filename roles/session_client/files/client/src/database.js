@@ -47,7 +47,7 @@ export class Database {
 
   /** Statements for the mapped tables, made of what the server says of them. */
   statements() {
-    this.described ??= this.transaction("describe", (query) => describe(query, this.settings.tables))
+    this.described ??= this.#attempts("describe", (query) => describe(query, this.settings.tables))
       .then((types) => statements(this.settings.tables, types))
       .catch((error) => {
         this.described = null;

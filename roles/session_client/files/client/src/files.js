@@ -15,6 +15,8 @@ export class SessionFiles {
   constructor(dir, identity) {
     this.dir = dir;
     this.identity = identity;
+    /** @type {Promise<unknown>} */
+    this.writing = Promise.resolve();
   }
 
   prepare() {
@@ -88,7 +90,10 @@ export class SessionFiles {
   async writeCache(session, outage) {
     const { company, epoch, tokens, memory, lastContact } = session;
     const header = { company, epoch, outage, last_contact: new Date(lastContact).toISOString(), tokens: tokens.slice(-8) };
-    await writeCache(this.path(company, "cache"), header, memory);
+    // An outage is one of all companies: their caches one after the other, or all of them would be in memory twice.
+    const written = this.writing.then(() => writeCache(this.path(company, "cache"), header, memory));
+    this.writing = written.catch(() => undefined);
+    await written;
   }
 
   /** @param {string} company @param {number} ttlMs */
@@ -105,10 +110,10 @@ export class SessionFiles {
   /** The database holds it all. @param {string} company @param {import("./journal.js").Journal | null} [journal] */
   async removeCopies(company, journal) {
     // The cache first: without its journal it would be a session of before the outage.
-    await removeIfThere(this.path(company, "cache"));
+    const hadCache = await removeIfThere(this.path(company, "cache"));
     await journal?.close().catch(() => undefined);
-    await removeIfThere(this.path(company, "journal"));
-    await syncDirectory(this.dir);
+    const hadJournal = await removeIfThere(this.path(company, "journal"));
+    if (hadCache || hadJournal) await syncDirectory(this.dir);
   }
 
   /** For a human; never used again. @param {string} company @returns {Promise<string[]>} where they are */

@@ -8,6 +8,7 @@ import { credsOf } from "./creds.js";
 import { CopyRefused, CredsInvalid, Fenced, KeysUndecodable, Unavailable, UnknownCompany } from "./errors.js";
 import { newToken, takeOver } from "./fence.js";
 import { Memory, nameOf } from "./memory.js";
+import { inPieces } from "./pieces.js";
 import { Session } from "./session.js";
 import { Outage } from "./session-outage.js";
 
@@ -21,7 +22,11 @@ import { Outage } from "./session-outage.js";
  * @param {string} company @returns {Promise<Session>} */
 export async function openSession(service, company) {
   try {
+    // The first company of a process: the pool connects while the other connection does.
+    const statements = service.database.statements();
+    statements.catch(() => undefined); // who waits for it is told
     await service.lock.acquire(company);
+    await statements;
     return await fromDatabase(service, company);
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
@@ -66,15 +71,21 @@ async function fromDatabase(service, company) {
 /** @param {Service} service @param {string} company @param {string} token @param {{epoch: number, fenced: boolean}} owner
  * @returns {Promise<Loaded>} */
 async function snapshot(service, company, token, owner) {
-  const sql = await service.database.statements();
-  const [auth, keys] = await service.database.transaction(
+  const { database, settings } = service;
+  const sql = await database.statements();
+  const { auth, memory } = await database.transaction(
     "load",
-    async (query) => [(await query(sql.readCreds, [company])).rows, (await query(sql.readKeys, [company])).rows],
+    async (query) => {
+      const { rows } = await query(sql.readCreds, [company]);
+      const found = new Memory(); // in here: the transaction may be tried again
+      await inPieces(query, settings.queryTimeoutMs, { text: sql.readKeys, values: [company] }, ({ type, id, value }) =>
+        found.load(type, id, value),
+      );
+      return { auth: rows, memory: found };
+    },
     "ISOLATION LEVEL REPEATABLE READ READ ONLY",
   );
-  const memory = new Memory();
-  for (const { type, id, value } of keys) memory.load(type, id, value);
-  const { creds, isNew } = credsFor(service, company, auth, keys.length);
+  const { creds, isNew } = credsFor(service, company, auth, memory.size + memory.undecodable.size);
   memory.creds = encode("creds", creds);
   refuseUndecodable(service, company, memory);
   return { memory, creds, epoch: owner.epoch, tokens: [token], fenced: owner.fenced, isNew };

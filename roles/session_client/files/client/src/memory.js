@@ -2,12 +2,26 @@
 // Everything of one company in memory: creds and every key. Because it is everything, what is not here does not exist.
 import { copy, decode, encode } from "./codec.js";
 
+/** Keys of a company that are kept as values at once: what a few busy chats and a group send need. As a text each takes a
+ * third of that, and most are never asked for. */
+const MOST_DECODED = 128;
+
+/** A key that has been asked for. */
+class Decoded {
+  /** @param {string} text @param {any} value */
+  constructor(text, value) {
+    this.text = text;
+    this.value = value;
+  }
+}
+
 /**
- * One key: as text until somebody asks for it (most keys are never asked for, and a text is small), as a value from then on.
- * `size` in characters.
- * @typedef {{text: string | null, value: any, size: number}} Held
+ * @typedef {string | Decoded} Held
  * @typedef {{type: string, id: string, text: string | null}} Change `text` null: the key goes
  */
+
+/** @param {Held} held */
+const textOf = (held) => (typeof held === "string" ? held : held.text);
 
 export class Memory {
   constructor() {
@@ -20,6 +34,8 @@ export class Memory {
     /** Number of keys, and about how much they take. */
     this.size = 0;
     this.characters = 0;
+    /** Those that are values, the oldest first. @type {{keys: Map<string, Held>, id: string, held: Decoded}[]} */
+    this.decoded = [];
   }
 
   /** @param {string} type @param {string} id */
@@ -29,33 +45,43 @@ export class Memory {
 
   /** A copy of the value; undefined when there is none. @param {string} type @param {string} id */
   get(type, id) {
-    const held = this.types.get(type)?.get(id);
-    if (!held) return undefined;
-    if (held.text !== null) {
-      held.value = decode(type, held.text);
-      held.text = null;
-    }
+    const keys = this.types.get(type);
+    const held = keys?.get(id);
+    if (!keys || held === undefined) return undefined;
+    if (typeof held === "string") return copy(this.#decode(type, keys, id, held));
     return copy(held.value);
+  }
+
+  /** @param {string} type @param {Map<string, Held>} keys @param {string} id @param {string} text */
+  #decode(type, keys, id, text) {
+    const held = new Decoded(text, decode(type, text));
+    keys.set(id, held);
+    if (this.decoded.push({ keys, id, held }) > 2 * MOST_DECODED) {
+      // Half of them at once: to move the others up for each would be slower than decoding.
+      for (const old of this.decoded.splice(0, MOST_DECODED)) if (old.keys.get(old.id) === old.held) old.keys.set(old.id, old.held.text);
+    }
+    return held.value;
   }
 
   /** The canonical text of a key; null when there is none. @param {string} type @param {string} id */
   text(type, id) {
     if (type === "creds" && id === "") return this.creds;
     const held = this.types.get(type)?.get(id);
-    if (!held) return null;
-    return encode(type, held.text === null ? held.value : decode(type, held.text));
+    return held === undefined ? null : encode(type, typeof held === "string" ? decode(type, held) : held.value);
   }
 
   /** Takes one stored key in. A text that is no key is remembered as such. @param {string} type @param {string} id
    * @param {string | null} text */
   load(type, id, text) {
+    let value;
     try {
-      decode(type, text);
+      value = decode(type, text);
     } catch (error) {
       this.undecodable.set(nameOf(type, id), error.message);
       return;
     }
-    this.#put(type, id, /** @type {string} */ (text));
+    const given = /** @type {string} */ (text);
+    this.#put(type, id, isWordy(given) ? encode(type, value) : given);
   }
 
   /** @param {Change[]} changes @param {string | null} [creds] */
@@ -73,27 +99,26 @@ export class Memory {
     let keys = this.types.get(type);
     if (!keys) this.types.set(type, (keys = new Map()));
     this.#remove(type, id);
-    const size = text.length + id.length;
-    keys.set(id, { text, value: undefined, size });
+    keys.set(id, text);
     this.size++;
-    this.characters += size;
+    this.characters += text.length + id.length;
   }
 
   /** @param {string} type @param {string} id */
   #remove(type, id) {
     const keys = this.types.get(type);
     const held = keys?.get(id);
-    if (!keys || !held) return;
+    if (!keys || held === undefined) return;
     keys.delete(id);
     this.size--;
-    this.characters -= held.size;
+    this.characters -= textOf(held).length + id.length;
   }
 
   /** Every key as [type, id, canonical text]. @returns {Generator<[string, string, string]>} */
   *entries() {
     for (const [type, keys] of this.types) {
       for (const [id, held] of keys) {
-        yield [type, id, encode(type, held.text === null ? held.value : decode(type, held.text))];
+        yield [type, id, encode(type, typeof held === "string" ? decode(type, held) : held.value)];
       }
     }
   }
@@ -103,6 +128,10 @@ export class Memory {
     return Object.fromEntries([...this.types].map(([type, keys]) => [type, keys.size]));
   }
 }
+
+/** Bytes as numbers take three times the room of base64. They begin with a list of several, or with a member "0".
+ * @param {string} text */
+const isWordy = (text) => /"data": ?\[|"0" ?:/.test(text);
 
 /** @param {string} type @param {string} id */
 export const nameOf = (type, id) => `${type}\0${id}`;

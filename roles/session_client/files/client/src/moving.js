@@ -5,7 +5,7 @@ import { StoreDiffers } from "./errors.js";
 import { newToken, takeOver } from "./fence.js";
 import { FileStore, compareFiles, removeTemporary } from "./file-store.js";
 import { nameOf } from "./memory.js";
-import { canonical, endEarlier } from "./replay.js";
+import { canonical, endEarlier, storedKeys } from "./replay.js";
 
 /** @typedef {import("./session.js").Session} Session */
 
@@ -46,8 +46,8 @@ async function take({ company, service, memory }, token) {
       const owner = await takeOver(query, { company, token, identity, mine: null });
       if (!owner.fenced) await endEarlier(query, identity);
       const { rows: auth } = await query(sql.readCreds, [company]);
-      const { rows: keys } = await query(sql.readKeys, [company]);
-      refuseDifferences(company, memory, auth, keys);
+      const stored = await storedKeys(query, sql, company, service.settings.queryTimeoutMs);
+      refuseDifferences(company, memory, auth, stored);
       return owner;
     },
     "ISOLATION LEVEL REPEATABLE READ",
@@ -55,17 +55,16 @@ async function take({ company, service, memory }, token) {
 }
 
 /** @param {string} company @param {import("./memory.js").Memory} memory @param {{creds: string | null}[]} auth
- * @param {{type: string, id: string, value: string | null}[]} keys */
-function refuseDifferences(company, memory, auth, keys) {
-  const stored = new Map(keys.map(({ type, id, value }) => [nameOf(type, id), canonical(type, value)]));
+ * @param {Awaited<ReturnType<typeof storedKeys>>} stored */
+function refuseDifferences(company, memory, auth, stored) {
   let missing = 0;
   let differing = auth.length === 1 && canonical("creds", auth[0].creds) === memory.creds ? 0 : 1;
   for (const [type, id, text] of memory.entries()) {
     const found = stored.get(nameOf(type, id));
     if (found === undefined) missing++;
-    else if (found !== text) differing++;
+    else if (found.text !== text) differing++;
   }
-  const extra = [...keys].filter(({ type, id }) => !memory.has(type, id)).length;
+  const extra = [...stored.values()].filter(({ type, id }) => !memory.has(type, id)).length;
   if (!differing && !missing && !extra) return;
   throw new StoreDiffers(`company ${company}: the database is not what memory holds: ${differing} differ, ${missing} are missing, ${extra} are not in memory`, {
     company,

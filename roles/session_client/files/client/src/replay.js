@@ -5,6 +5,7 @@ import { SessionClientError, Unavailable } from "./errors.js";
 import { fenced, takeOver } from "./fence.js";
 import { digestOf } from "./journal.js";
 import { nameOf } from "./memory.js";
+import { inPieces } from "./pieces.js";
 
 /**
  * @typedef {import("./tables.js").Query} Query
@@ -26,27 +27,37 @@ import { nameOf } from "./memory.js";
  * @param {Query} query in a transaction that is committed when this returns
  * @param {Statements} sql
  * @param {Replay} replay
+ * @param {number} deadlineMs that of a statement
  * @returns {Promise<Replayed>}
  */
-export async function replay(query, sql, replay) {
+export async function replay(query, sql, replay, deadlineMs) {
   const { company, token, tokens, identity, memory } = replay;
   const owner = await takeOver(query, { company, token, identity, mine: tokens });
   if (owner.epoch !== replay.epoch) {
     throw fenced(company, `its store of record has moved on (epoch ${owner.epoch}, ours is ${replay.epoch})`);
   }
   if (!owner.fenced) await endEarlier(query, identity);
-  const stored = new Map();
-  const { rows } = await query(sql.readKeys, [company]);
-  for (const { type, id, value } of rows) stored.set(nameOf(type, id), { type, id, text: canonical(type, value) });
+  const stored = await storedKeys(query, sql, company, deadlineMs);
   const { rows: auth } = await query(sql.readCreds, [company]);
   if (!owner.fenced) refuseForeign(replay, stored, auth[0]?.creds);
   const { upserts, deletes, adopted } = differences(replay, stored);
   await write(query, sql, company, upserts, deletes);
   await writeCreds(query, sql, replay, auth);
-  await check(query, sql, company, memory, upserts, deletes);
+  await check(query, sql, replay, deadlineMs, upserts, deletes);
   // Rows that somebody else added: the session does not know them, and they harm nobody.
   memory.apply(adopted);
   return { written: upserts.length, removed: deletes.length, adopted: adopted.length, fenced: owner.fenced };
+}
+
+/** What the database holds of a company, in canonical form. @param {Query} query in a transaction @param {Statements} sql
+ * @param {string} company @param {number} deadlineMs @returns {Promise<Map<string, Change>>} */
+export async function storedKeys(query, sql, company, deadlineMs) {
+  /** @type {Map<string, Change>} */
+  const stored = new Map();
+  await inPieces(query, deadlineMs, { text: sql.readKeys, values: [company] }, ({ type, id, value }) =>
+    stored.set(nameOf(type, id), { type, id, text: canonical(type, value) }),
+  );
+  return stored;
 }
 
 /** @param {string} type @param {string | null} text @returns {string | null} null for what is no key */
@@ -108,10 +119,30 @@ function differences({ memory, deleted }, stored) {
   };
 }
 
+/** As much as one statement writes: a session that was away for long may have everything to write, over any link. */
+const PIECE_ROWS = 1000;
+const PIECE_CHARACTERS = 256 * 1024;
+
 /** @param {Query} query @param {Statements} sql @param {string} company @param {Change[]} upserts @param {Change[]} deletes */
 async function write(query, sql, company, upserts, deletes) {
-  if (deletes.length) await query(sql.deleteKeys, [company, ...columns(deletes)]);
-  if (upserts.length) await query(sql.upsertKeys(), [company, ...columns(upserts), upserts.map(({ text }) => text)]);
+  for (const piece of piecesOf(deletes)) await query(sql.deleteKeys, [company, ...columns(piece)]);
+  for (const piece of piecesOf(upserts)) await query(sql.upsertKeys(), [company, ...columns(piece), piece.map(({ text }) => text)]);
+}
+
+/** @param {Change[]} changes @returns {Generator<Change[]>} */
+function* piecesOf(changes) {
+  /** @type {Change[]} */
+  let piece = [];
+  let characters = 0;
+  for (const change of changes) {
+    piece.push(change);
+    characters += change.text?.length ?? 0;
+    if (piece.length < PIECE_ROWS && characters < PIECE_CHARACTERS) continue;
+    yield piece;
+    piece = [];
+    characters = 0;
+  }
+  if (piece.length) yield piece;
 }
 
 /** @param {Change[]} changes */
@@ -126,17 +157,14 @@ async function writeCreds(query, sql, { company, memory }, rows) {
   if (rowCount !== 1) throw new SessionClientError(`company ${company}: creds are in ${rowCount} rows`, { company });
 }
 
-/** What was written, asked of the database itself. @param {Query} query @param {Statements} sql @param {string} company
- * @param {Memory} memory @param {Change[]} upserts @param {Change[]} deletes */
-async function check(query, sql, company, memory, upserts, deletes) {
+/** What was written, asked of the database itself. @param {Query} query @param {Statements} sql @param {Replay} replay
+ * @param {number} deadlineMs @param {Change[]} upserts @param {Change[]} deletes */
+async function check(query, sql, { company, memory }, deadlineMs, upserts, deletes) {
   const { rows: auth } = await query(sql.readCreds, [company]);
   const same = auth.length === 1 && canonical("creds", auth[0].creds) === memory.creds;
-  const found = new Map();
-  if (upserts.length || deletes.length) {
-    const { rows } = await query(sql.readKeys, [company]);
-    for (const { type, id, value } of rows) found.set(nameOf(type, id), canonical(type, value));
-  }
-  const wrong = upserts.filter(({ type, id, text }) => found.get(nameOf(type, id)) !== text).length;
+  const written = upserts.length || deletes.length;
+  const found = written ? await storedKeys(query, sql, company, deadlineMs) : new Map();
+  const wrong = upserts.filter(({ type, id, text }) => found.get(nameOf(type, id))?.text !== text).length;
   const left = deletes.filter(({ type, id }) => found.has(nameOf(type, id))).length;
   if (same && !wrong && !left) return;
   throw new SessionClientError(

@@ -3,7 +3,7 @@
 // is in the journal. Reads are always from memory, which holds everything.
 import { randomUUID } from "node:crypto";
 
-import { encode } from "./codec.js";
+import { encode, hashTable } from "./codec.js";
 import { AbsenceUnproven, Fenced, SessionStopped, Unavailable } from "./errors.js";
 import { changesOf, nameOf } from "./memory.js";
 import { Outage } from "./session-outage.js";
@@ -86,8 +86,7 @@ export class Session {
   get(type, ids) {
     this.refuseStopped();
     this.service.limits.used(this);
-    /** @type {Record<string, any>} */
-    const found = {};
+    const found = hashTable();
     let hits = 0;
     for (const id of ids) {
       if (this.fileStore?.guesses.size) this.fileStore.learn(this.memory, type, id);

@@ -40,9 +40,10 @@ function quotedTable(name) {
 
 // typname, not format_type: varchar(20) as the type of a parameter would cut a company's id off instead of not finding it.
 const COLUMNS = `
-  SELECT a.attname AS name, n.nspname AS schema, t.typname AS type FROM pg_attribute a
-    JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace
-   WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped`;
+  SELECT m.part, m.oid IS NOT NULL AS found, a.attname AS name, n.nspname AS schema, t.typname AS type
+    FROM (VALUES ('auth', to_regclass($1)::oid), ('keys', to_regclass($2)::oid)) AS m (part, oid)
+    LEFT JOIN pg_attribute a ON a.attrelid = m.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_namespace n ON n.oid = t.typnamespace`;
 
 /**
  * Asks the server for the types of the mapped columns. Throws Misconfigured when a table or column is not there.
@@ -51,15 +52,15 @@ const COLUMNS = `
 export async function describe(query, tables) {
   /** @type {Record<string, string>} */
   const types = {};
+  const { rows } = await query(COLUMNS, [quotedTable(tables.auth.table), quotedTable(tables.keys.table)]);
   for (const [part, table] of Object.entries(tables)) {
-    const { rows: found } = await query("SELECT to_regclass($1)::oid AS oid", [quotedTable(table.table)]);
-    if (!found[0].oid) {
+    const found = rows.filter((row) => row.part === part && row.found);
+    if (!found.length) {
       throw new Misconfigured(`table "${table.table}" does not exist`, {
         hint: `set tables.${part}.table to the table that holds the ${part === "auth" ? "creds" : "keys"}`,
       });
     }
-    const { rows } = await query(COLUMNS, [found[0].oid]);
-    const present = new Map(rows.map((row) => [row.name, `${quoted(row.schema)}.${quoted(row.type)}`]));
+    const present = new Map(found.map((row) => [row.name, `${quoted(row.schema)}.${quoted(row.type)}`]));
     for (const [option, column] of Object.entries(table)) {
       if (option === "table" || column === null) continue;
       const type = present.get(column);

@@ -42,6 +42,17 @@ export class WriterLock {
     /** Companies whose lock this connection holds. @type {Set<string>} */
     this.held = new Set();
     this.closed = false;
+    /** @type {Promise<unknown>} */
+    this.asked = Promise.resolve();
+  }
+
+  /** One question after the other, for all companies: the deadline of one begins when it is asked, not when it is put in a
+   * queue behind those of many. @param {pg.Client} client @param {string} text @param {any[]} [values]
+   * @returns {Promise<pg.QueryResult>} */
+  #ask(client, text, values) {
+    const answer = this.asked.then(() => client.query(text, values));
+    this.asked = answer.catch(() => undefined);
+    return answer;
   }
 
   /** @param {string} company */
@@ -72,7 +83,7 @@ export class WriterLock {
   /** @param {string} company */
   async release(company) {
     if (!this.held.delete(company) || !this.client) return;
-    await this.client.query("SELECT pg_advisory_unlock($1)", [keyOf(company)]).catch((error) => {
+    await this.#ask(this.client, "SELECT pg_advisory_unlock($1)", [keyOf(company)]).catch((error) => {
       this.log.debug({ company, reason: classOf(error) }, "the writer's lock goes with its connection");
     });
   }
@@ -122,7 +133,7 @@ export class WriterLock {
 
   /** @param {pg.Client} client */
   async #check(client) {
-    const { rows } = await client.query(RECOVERY);
+    const { rows } = await this.#ask(client, RECOVERY);
     if (rows[0].replica || rows[0].read_only) {
       throw Object.assign(new Error("the server takes no writes"), { code: "25006" });
     }
@@ -131,7 +142,7 @@ export class WriterLock {
   /** A pooler hands out a server's connection a transaction: a lock would stay on it for whoever is next.
    * @param {any} client */
   async #refusePooler(client) {
-    const { rows } = await client.query("SELECT pg_backend_pid() AS pid");
+    const { rows } = await this.#ask(client, "SELECT pg_backend_pid() AS pid");
     if (rows[0].pid === client.processID) return;
     throw new Misconfigured("the connection leads through a pooler, where locks of a session mean nothing", {
       hint: "set directConnection (WA_SESSION_DIRECT_HOST, WA_SESSION_DIRECT_PORT) to PostgreSQL itself; one connection a process is enough",
@@ -149,25 +160,25 @@ export class WriterLock {
 
   /** @param {pg.Client} client @param {string} key */
   async #tryLock(client, key) {
-    const { rows } = await client.query("SELECT pg_try_advisory_lock($1) AS got", [key]);
+    const { rows } = await this.#ask(client, "SELECT pg_try_advisory_lock($1) AS got", [key]);
     return rows[0].got;
   }
 
   /** Ends what the server still keeps of this process's lost connection, or of a dead process of this host; false when a
    * living one holds the lock. @param {pg.Client} client @param {string} key */
   async #endUnused(client, key) {
-    const { rows } = await client.query(HOLDER, [key]);
+    const { rows } = await this.#ask(client, HOLDER, [key]);
     const [holder] = rows;
     if (!holder) return true; // gone between the two questions
     if (holder.name !== this.identity && !(holder.same_host && isDead(holder.name))) return false;
     this.log.warn({ holder: holder.name }, "ending a connection that nobody uses any more and that holds a session's lock");
-    await client.query("SELECT pg_terminate_backend($1)", [holder.pid]);
+    await this.#ask(client, "SELECT pg_terminate_backend($1)", [holder.pid]);
     return true;
   }
 
   /** @param {pg.Client} client @param {string} company @param {string} key */
   async #busy(client, company, key) {
-    const { rows } = await client.query(HOLDER, [key]);
+    const { rows } = await this.#ask(client, HOLDER, [key]);
     const [holder] = rows;
     const who = holder ? `${holder.name || "an unnamed client"} (${holder.address ?? "this host"}, since ${holder.since.toISOString()})` : "somebody";
     return new WriterBusy(`company ${company}: another process has this session: ${who}`, {

@@ -41,8 +41,9 @@ export class Writer {
     const sql = await this.database.statements();
     const { company, tokens, epoch, memory, deleted } = session;
     const { identity } = this;
+    const deadlineMs = this.database.settings.queryTimeoutMs;
     return this.database.transaction("replay", (query) =>
-      replay(query, sql, { company, token, tokens: tokens.slice(0, -1), identity, epoch, memory, touched, deleted }),
+      replay(query, sql, { company, token, tokens: tokens.slice(0, -1), identity, epoch, memory, touched, deleted }, deadlineMs),
     );
   }
 }
