@@ -127,7 +127,7 @@ class _Bench:
         package = compare(ours, get("package", 40), rounds)
         one = compare(ours, get("one query a key", 40), rounds)
         return [
-            _line(f"{what}, beside {FILES} behind Baileys' cache (which hands out what it holds, no copy)", cached, None,
+            _line(f"{what}, beside {FILES} behind Baileys' cache (which copies nothing)", cached, None,
                   GET_FLOOR_SECONDS),
             _line(f"{what}, beside {FILES}", files, None),
             _line(f"{what}, beside {PACKAGE}", package, None),

@@ -221,7 +221,7 @@ def check_service(context: FailoverContext) -> ServiceStatus:
 def preflight_service(context: FailoverContext) -> Dict[str, Any]:
     """The service and the sessions as they are before anything is touched, and how they will move."""
     status = check_service(context)
-    mode = choose_mode(context, status.pids if status.running else ())
+    mode = choose_mode(context)
     health = context.health(context.origin_store)
     return {
         "service": {

@@ -47,14 +47,14 @@ class Mode:
     why_not_live: str = ""
 
 
-def choose_mode(context: FailoverContext, pids: Sequence[int]) -> Mode:
+def choose_mode(context: FailoverContext) -> Mode:
     """Live where the client can do it, unless the operator says otherwise. Raises StepFailed when it was asked for and
     cannot be.
     """
     wanted = context.settings.policy.mode
     if wanted == RESTART:
         return Mode(RESTART, "failover_mode is restart")
-    why_not = _why_not(context, pids)
+    why_not = _why_not(context)
     if not why_not:
         return Mode(LIVE)
     if wanted == LIVE:
@@ -67,7 +67,7 @@ def choose_mode(context: FailoverContext, pids: Sequence[int]) -> Mode:
     return Mode(RESTART, why_not)
 
 
-def _why_not(context: FailoverContext, pids: Sequence[int]) -> str:
+def _why_not(context: FailoverContext) -> str:
     settings = context.settings
     if not settings.client_dir or not Path(settings.client_dir).is_dir():
         return NO_CLIENT
@@ -81,9 +81,9 @@ def _why_not(context: FailoverContext, pids: Sequence[int]) -> str:
         return f"its client knows no other directories than {DEFAULT_DIRECTORY_TEMPLATE}"
     try:
         answer = ask(settings.client_dir, "GET", "/status", seconds=_WORD_SECONDS)
+        return _unfit(context, answer) or _held_flags(context)
     except ResilienceError as exc:
         return exc.cause
-    return _unfit(context, answer) or _held_flags(context, pids)
 
 
 def _unfit(context: FailoverContext, answer: Mapping[str, Any]) -> str:
@@ -102,10 +102,10 @@ def _unfit(context: FailoverContext, answer: Mapping[str, Any]) -> str:
     return ""
 
 
-def _held_flags(context: FailoverContext, pids: Sequence[int]) -> str:
+def _held_flags(context: FailoverContext) -> str:
     """A process whose own environment names the old store would start on it again, whatever .env says."""
     flags = dict(context.flags(context.target))
-    for pid in pids:
+    for pid in context.service.status().pids:
         wrong = wrong_flags(pid, flags, strict=False)
         if wrong:
             return f"its process holds {', '.join(wrong)} in its environment, which goes before .env at its next start"

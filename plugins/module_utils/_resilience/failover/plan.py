@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ..clock import age_seconds, now_iso
-from ..errors import ApplicationError, DatabaseError, ForeignFiles, ResilienceError, ToolMissing
+from ..errors import DatabaseError, ForeignFiles, ResilienceError
 from ..sessions.published import contradictions
 from ..sessions.record import FILES
 from ..steps.engine import Step
@@ -199,10 +199,8 @@ def make_plan(
 
 def _add_mode(context: FailoverContext, plan: Plan) -> None:
     try:
-        with contextlib.suppress(ApplicationError, ToolMissing):  # a check of its own says what is wrong there
-            status = context.service.status()
-            mode = choose_mode(context, status.pids if status.running else ())
-            plan.mode, plan.why_not_live = mode.name, mode.why_not_live
+        mode = choose_mode(context)
+        plan.mode, plan.why_not_live = mode.name, mode.why_not_live
     except ResilienceError as exc:
         plan.block(exc)
 
