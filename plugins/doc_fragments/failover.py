@@ -242,4 +242,12 @@ options:
     type: str
     choices: [refuse, overwrite]
     default: refuse
+  mode:
+    description:
+      - V(live) moves the sessions while they run. The application's session client holds their writes for about a
+        second; nothing restarts, and WhatsApp sees nothing. V(restart) stops the application and starts it again.
+      - V(auto) takes V(live) where it can; the plan says why not where it cannot. V(live) is refused then.
+    type: str
+    choices: [auto, live, restart]
+    default: auto
 """

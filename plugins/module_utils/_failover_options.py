@@ -40,6 +40,7 @@ _POLICY = {
     "cooldown": "cooldown_seconds",
     "connect_seconds": "connect_seconds",
     "newer_rows": "newer_rows",
+    "mode": "mode",
 }
 
 
@@ -86,6 +87,7 @@ def _policy_spec() -> Spec:
         "accept_data_loss": {"type": "bool", "default": False},
         "cooldown": {"type": "float", "default": 300.0},
         "connect_seconds": {"type": "float", "default": 3.0},
+        "mode": {"type": "str", "choices": ["auto", "live", "restart"], "default": "auto"},
         "newer_rows": {"type": "str", "choices": ["refuse", "overwrite"], "default": "refuse"},
     }
 

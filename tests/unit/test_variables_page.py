@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: what defaults are built from, in the words of the page
 CONTEXT = {
     "failover_app_dir": "<app_dir>",
+    "session_client_app_dir": "<app_dir>",
     "__failover_prefix": "/opt/baileys-resilience",
     "__failover_app_postgres_env": "the three flags for PostgreSQL",
     "__failover_app_files_env": "the three flags for files",

@@ -195,5 +195,5 @@ def test_a_damaged_journal_is_told_and_never_used(host: Host, lab: Lab) -> None:
         chosen = {each.company: each.sources for each in host.operation().plan().companies}
     finally:
         journal.write_bytes(good)
-    assert (chosen[damaged], chosen[whole][0]) == (["mirror"], "journal")
+    assert (chosen[damaged], chosen[whole][0]) == (["client", "mirror"], "journal")
     assert read_copy(Path(lab.client_dir), damaged).keys

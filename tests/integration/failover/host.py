@@ -86,7 +86,9 @@ class Host:
         return Path(self.lab.state_dir)
 
     def pid(self) -> int:
-        return int(application.pm2_processes(self.lab)[0]["pid"])
+        pid = int(application.pm2_processes(self.lab)[0]["pid"])
+        assert pid, "PM2 runs no process, and a signal to 0 would go to the tests themselves"
+        return pid
 
     def store(self) -> str:
         """The store that the application itself says it uses."""

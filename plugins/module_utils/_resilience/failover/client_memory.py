@@ -11,6 +11,7 @@ open the session again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,14 @@ class ClientMemory:
                 hint=f"is its WA_SESSION_EXPORT_DIR {self._home.path}? Run again",
             )
         return exported
+
+
+def discard_copies(client_dir: str, companies: Sequence[str]) -> None:
+    """Remove what the client exported: it is in its place by now."""
+    home = SessionsHome(Path(client_dir) / _EXPORTS)
+    for company in companies:
+        with contextlib.suppress(StoreError):
+            home.remove(home.directory(company))
 
 
 def _query(company: str) -> str:

@@ -19,6 +19,8 @@ from ..steps.engine import Notes, Result, Step
 from .context import FailoverContext, companies_text
 from .envfile import EnvFile, changed_content, read_values, remembered, restored_content
 from .health import log_size
+from .live import choose_mode, seal
+from .live_steps import all_went_over, let_go_on
 from .processes import identity_of
 from .services import ServiceStatus
 
@@ -35,6 +37,8 @@ class RecordStore(Step[FailoverContext]):
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         companies = context.moved_companies()
+        if context.live:
+            seal(context, companies)
         # Of the first attempt: a run that was cut off behind the move would note the new store as the old one.
         earlier = context.result_or_empty(self.name).get("before")
         before = earlier or {company: asdict(context.record.get(company)) for company in companies}
@@ -178,9 +182,11 @@ class StartApplication(Step[FailoverContext]):
         self.budget_seconds = 45.0 + stop_seconds  # an undo stops it
 
     def holds(self, context: FailoverContext, result: Result) -> bool:
-        return context.service.status().running
+        return all_went_over(context) if context.live else context.service.status().running
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
+        if context.live:
+            return let_go_on(context, notes)
         log_file = context.result("preflight").get("service", {}).get("log_file", "")
         health = context.settings.application.health_on(context.target)
         log_file = health.log_file or log_file
@@ -213,8 +219,9 @@ def check_service(context: FailoverContext) -> ServiceStatus:
 
 
 def preflight_service(context: FailoverContext) -> Dict[str, Any]:
-    """The service and the sessions as they are before anything is touched."""
+    """The service and the sessions as they are before anything is touched, and how they will move."""
     status = check_service(context)
+    mode = choose_mode(context)
     health = context.health(context.origin_store)
     return {
         "service": {
@@ -230,4 +237,6 @@ def preflight_service(context: FailoverContext) -> Dict[str, Any]:
         "health_answered": health.answered,
         "health_pid": health.pid,
         "hostname": socket.gethostname(),
+        "mode": mode.name,
+        "why_not_live": mode.why_not_live,
     }

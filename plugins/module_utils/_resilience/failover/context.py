@@ -56,6 +56,11 @@ class FailoverContext:
     def switches_code(self) -> bool:
         return self.settings.code.source != "none"
 
+    @property
+    def live(self) -> bool:
+        """Whether this run moves the sessions while they run (:mod:`live`)."""
+        return self.result_or_empty("preflight").get("mode") == "live"
+
     def state(self) -> RunState:
         return RunState(Journal(self.run_directory / "journal.jsonl").events())
 

@@ -20,6 +20,7 @@ from ..sessions.manifest import MANIFEST_FILE, read_manifest
 from ..sessions.verify import verify_directory
 from ..steps.engine import Notes, Result, Step
 from .catch_up import catch_up, take_over
+from .client_memory import discard_copies
 from .client_source import remember_written
 from .common_steps import (
     RecordStore,
@@ -34,8 +35,8 @@ from .judgement import refuse_contradictions, unusable_places, use_owner_of_serv
 from .plan import silent_in_plan
 from .readiness import check_space, failover_checks, require
 from .settings import FailoverSettings
-from .source_reports import JOURNAL
-from .sources import assess_sources, choose, require_any
+from .source_reports import CLIENT
+from .sources import assess_sources, choose, pinned, require_any
 from .staging import Staged, StagedSession, discard_staging, first_error, prove_by_baileys, stage_companies
 from .stop_step import StopApplication
 
@@ -75,7 +76,8 @@ class ChooseSource(Step[FailoverContext]):
         companies = context.moving()
         silent = silent_in_plan(context.run_directory)
         reports = assess_sources(context.settings, companies, refresh_mirror=True, silent=silent)
-        chosen = choose(context.settings, reports, companies)
+        # A session that moves while it runs is what its client has in memory.
+        chosen = choose(pinned(context.settings, CLIENT) if context.live else context.settings, reports, companies)
         require_any(context.settings, chosen, reports)
         check_space(context, reports)
         return {"sources": [report.as_dict() for report in reports], "chosen": chosen}
@@ -139,16 +141,21 @@ class Export(Step[FailoverContext]):
         aside = earlier.get("aside") or {c: self._keep_as(context, c) for c in _left_behind(context, staged)}
         result = {**staged.as_dict(), "keep": keep, "aside": aside, "problems": problems, "proof": proof}
         notes.keep(**result)
-        journalled = [company for company, session in staged.sessions.items() if session.source == JOURNAL]
-        if journalled:
-            remember_written(context.settings, context.imported, journalled)
+        if context.settings.client_dir:
+            remember_written(context.settings, context.imported, sorted(staged.sessions))
         with context.home.locked():
             take_over(context, caught)
             for company, target in aside.items():
                 _move(context, context.home.directory(company), Path(target))
             for company, session in staged.sessions.items():
                 self._swap(context, company, session.manifest_sha256, Path(keep[company]))
-        return {**result, "catch_up": caught.note}
+        drained = dict(context.result("stop").get("drained", {}))
+        discard_copies(context.settings.client_dir, list(drained))
+        return {**result, "catch_up": caught.note, "drained": drained}
+
+    def holds(self, context: FailoverContext, result: Result) -> bool:
+        """Not where the client was let go meanwhile, and made another last copy since."""
+        return bool(result.get("drained", {}) == context.result("stop").get("drained", {}))
 
     def _keep_as(self, context: FailoverContext, company: str) -> str:
         # A name that ends with a time ends too, a week later; files that are not ours stay until somebody looks.
@@ -242,12 +249,17 @@ class Verify(Step[FailoverContext]):
     title = "verify the files: hashes, creds, and every key loaded by Baileys"
     budget_seconds = 120.0
 
+    def holds(self, context: FailoverContext, result: Result) -> bool:
+        sessions = Staged.from_dict(context.result("export")).sessions
+        return bool(result.get("manifests") == {company: each.manifest_sha256 for company, each in sessions.items()})
+
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         stage, export = context.result("stage"), context.result("export")
         staged = Staged.from_dict(export)
         for company in staged.sessions:
             verify_directory(context.home.directory(company))
         return {
+            "manifests": {company: each.manifest_sha256 for company, each in staged.sessions.items()},
             "companies": sorted(staged.sessions),
             "keys": {company: each.keys for company, each in staged.sessions.items()},
             "failed": {**staged.failed, **export["problems"]},

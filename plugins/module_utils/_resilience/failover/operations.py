@@ -41,6 +41,7 @@ from .ending import (
 )
 from .failback_steps import failback_checks, failback_rehearsals, failback_steps
 from .failover_steps import failover_steps
+from .live import all_held
 from .moved_on import session_moved_on
 from .plan import DOWN_FROM, DOWN_TO, Plan, make_plan
 from .readiness import Check, failover_checks, failover_rehearsals
@@ -262,6 +263,8 @@ class Operation:
         """Only an application with the new flags can have gone on in the new store, started by us or by a reboot."""
         if not {"switch_env", "start"} & set(state.started):
             return
+        if context.live and all_held(context):
+            return  # a client that holds its writes has gone nowhere, and need not be stopped to know that
         context.service.stop()
         try:
             evidence = session_moved_on(context)

@@ -22,6 +22,7 @@ from .context import FailoverContext
 from .envfile import EnvFile, read_values
 from .judgement import unusable_places
 from .library import baileys_difference
+from .live import LIVE, NO_CLIENT, choose_mode
 from .readiness import Check, ask, check_space
 from .source_reports import (
     CLIENT,
@@ -90,6 +91,9 @@ class Plan:
     blocked: List[str] = field(default_factory=list)
     degraded: List[str] = field(default_factory=list)
     unready: List[str] = field(default_factory=list)
+    #: live or restart; of a restart, why the sessions do not move while they run
+    mode: str = ""
+    why_not_live: str = ""
     #: the first that blocks, as it was raised: a run raises the same
     error: Optional[ResilienceError] = None
 
@@ -113,6 +117,7 @@ class Plan:
         headline = f"{self.host}: {self.operation} of {len(self.moving)} companies to {self.target}"
         # What stops the run stands first: a recap is green all the same, and a long plan is not read to its end.
         lines = [headline, *(f"  BLOCKED: {each}" for each in self.blocked)]
+        lines.extend(self._mode_sentence())
         lines.extend(_source_sentence(source) for source in self.sources)
         lines.extend(self._company_sentence(each) for each in self.companies)
         lines.extend(f"  {number}. {step['title']}: {step['what']}" for number, step in enumerate(self.steps, 1))
@@ -120,6 +125,12 @@ class Plan:
             f"  expected: {self.expected_seconds:.0f} s, {self.expected_downtime_seconds:.0f} s of it with the app down"
         )
         return lines + self._doubts()
+
+    def _mode_sentence(self) -> List[str]:
+        if self.mode == LIVE:
+            return ["  mode live: nothing is restarted, the sessions move while they run"]
+        # Of an application without a client there is nothing to say: it was always restarted.
+        return [f"  mode restart: {self.why_not_live}"] if self.why_not_live not in ("", NO_CLIENT) else []
 
     def _company_sentence(self, company: CompanyPlan) -> str:
         if not company.moves:
@@ -159,10 +170,13 @@ def make_plan(
         context.target,
         now_iso(),
         _companies(context, moving),
-        _steps(context, steps),
+        [],
         [],
         *_expected(context, steps),
     )
+    if moving:
+        _add_mode(context, plan)
+    plan.steps = _steps(context, steps, plan.mode)
     # First, because a wrong setting often is the reason of what the sources say.
     found = ask(context, checks) if moving else []
     for error in found:
@@ -181,6 +195,14 @@ def make_plan(
         _add_unusable(context, plan)
     _add_degraded(context, plan)
     return plan
+
+
+def _add_mode(context: FailoverContext, plan: Plan) -> None:
+    try:
+        mode = choose_mode(context)
+        plan.mode, plan.why_not_live = mode.name, mode.why_not_live
+    except ResilienceError as exc:
+        plan.block(exc)
 
 
 def _companies(context: FailoverContext, moving: Sequence[str]) -> List[CompanyPlan]:
@@ -313,7 +335,7 @@ def _flags_in_vain(context: FailoverContext) -> str:
     )
 
 
-def _steps(context: FailoverContext, steps: Sequence[Step[FailoverContext]]) -> List[Dict[str, Any]]:
+def _steps(context: FailoverContext, steps: Sequence[Step[FailoverContext]], mode: str) -> List[Dict[str, Any]]:
     settings, application = context.settings, context.settings.application
     flags = ", ".join(f"{name}={value}" for name, value in context.flags(context.target).items())
     what = {
@@ -333,6 +355,11 @@ def _steps(context: FailoverContext, steps: Sequence[Step[FailoverContext]]) -> 
         "verify_connection": f"within {application.health_on(context.target).deadline_seconds:g} s",
         "archive_files": f"below {settings.sessions_dir}/.resilience/previous",
     }
+    if mode == LIVE:
+        what.update(
+            stop="nothing is stopped: its client is told to hold the writes of each session",
+            start="nothing is started: its client goes on in the new store",
+        )
     return [{"name": step.name, "title": step.title, "what": what.get(step.name, "")} for step in steps]
 
 

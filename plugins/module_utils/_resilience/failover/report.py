@@ -44,6 +44,7 @@ def make_report(
         "operator": header.get("operator", ""),
         "host": context.settings.host,
         "outcome": outcome,
+        "mode": results.get("preflight", {}).get("mode", ""),
         "error": error,
         "attempts": sum(event["event"] == "step_started" for event in state.events),
         "started_at": header.get("at", ""),

@@ -111,7 +111,8 @@ class LoadCheckSettings:
 
 @dataclass(frozen=True)
 class Policy:
-    """What an operator decides. ``source`` pins one of primary, replica, mirror; empty takes the freshest whole one.
+    """What an operator decides. ``source`` pins one source; empty takes the freshest whole one. ``mode`` is live (the
+    sessions move while they run), restart, or auto: live where the application's client can.
 
     ``connect_seconds`` bounds connecting (libpq: whole seconds, 2 at least, for each address of the host) and each
     silence while a source is looked at.
@@ -125,6 +126,7 @@ class Policy:
     cooldown_seconds: float = 300.0
     connect_seconds: float = 3.0
     newer_rows: str = "refuse"
+    mode: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ _CHOICES = {
     "code.source": ("tag", "archive", "none"),
     "policy.source": ("", "client", "journal", "primary", "replica", "mirror"),
     "policy.newer_rows": ("refuse", "overwrite"),
+    "policy.mode": ("auto", "live", "restart"),
     "application.health.kind": ("url", "command", "log"),
     "application.files_health.kind": ("url", "command", "log"),
 }

@@ -195,6 +195,11 @@ def choose(
     return {company: [report.kind for report in found] for company, found in young.items()}
 
 
+def pinned(settings: FailoverSettings, kind: str) -> FailoverSettings:
+    """The same with one source to take, whatever the others have."""
+    return replace(settings, policy=replace(settings.policy, source=kind))
+
+
 def require_any(
     settings: FailoverSettings, chosen: Mapping[str, Sequence[str]], reports: Sequence[SourceReport]
 ) -> None:

@@ -15,6 +15,7 @@ from .context import FailoverContext
 from .envfile import EnvFile, read_values
 from .flags import wrong_flags
 from .health import OPEN
+from .live_steps import hold_writes, still_held, take_back_holds
 from .processes import identity_of, is_alive, wait_for
 from .services import Service
 from .source_reports import CLIENT
@@ -30,9 +31,13 @@ class StopApplication(Step[FailoverContext]):
         self.budget_seconds = stop_seconds + 25.0
 
     def holds(self, context: FailoverContext, result: Result) -> bool:
+        if context.live:
+            return bool(context.state().done("start")) or still_held(context)
         return bool(context.state().done("start")) or not context.service.status().running
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
+        if context.live:
+            return hold_writes(context, notes)
         before = context.result("preflight").get("service", {})
         _refuse_if_it_ran_again(context)
         context.service.status()  # PM2 takes 0.25 s to say which process it is: asked while that still runs
@@ -51,7 +56,7 @@ class StopApplication(Step[FailoverContext]):
         return {**result, "drained": drained}
 
     def verify(self, context: FailoverContext, result: Result) -> None:
-        alive = _still_alive(result)
+        alive = [] if context.live else _still_alive(result)
         if alive:
             raise ApplicationError(
                 f"pid {alive[0]} still lives",
@@ -64,6 +69,9 @@ class StopApplication(Step[FailoverContext]):
         """Back where its sessions live, as it was: running only if it ran before. A run that moved one more company
         finds the application on the new store, and leaves it there.
         """
+        if context.live:
+            take_back_holds(context)
+            return
         if not result.get("was_running", True):
             return
         if context.state().done(self.name):

@@ -165,7 +165,7 @@ export class Service {
 
   status() {
     const sessions = [...this.sessions.values()].map((session) => session.status());
-    return { identity: this.identity, sessions, drained: this.handover.status() };
+    return { identity: this.identity, sessions_dir: this.settings.sessionsDir, sessions, drained: this.handover.status() };
   }
 
   /** Every session to its orderly end. */

@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The mode ``live``: a running session moves to the other store in place. Its client holds the writes while the copy is
+made and the store of record is written, then goes on in the new store; nothing restarts, and WhatsApp sees nothing.
+
+The steps are those of a restart. What stops the application holds its writes here, what starts it lets them go on; so
+an undo, a run that is cut off and a process that is killed meet the same rules: ``.env`` names at every moment a store
+that holds all that was ever acknowledged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from urllib.parse import urlencode
+
+from ..errors import ApplicationError, ResilienceError, StepFailed, Unavailable
+from ..sessions.model import DEFAULT_DIRECTORY_TEMPLATE
+from ..sessions.record import FILES
+from .client_admin import ask
+from .client_memory import exported_of, sessions
+from .context import FailoverContext
+from .flags import wrong_flags
+from .settings import FailoverSettings
+from .source_reports import CLIENT
+
+LIVE, RESTART, AUTO = "live", "restart", "auto"
+NO_CLIENT = "the application has no session client"
+
+#: writes are held no longer than that before the record is written; a copy of 20 companies takes a few seconds
+_HOLD_SECONDS = 60.0
+_EXPORT_SECONDS = 30.0
+_WORD_SECONDS = 5.0
+#: a session that goes on in PostgreSQL is compared row by row first
+_COMMIT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a run moves the sessions; ``why_not_live`` is empty where it could."""
+
+    name: str
+    why_not_live: str = ""
+
+
+def choose_mode(context: FailoverContext) -> Mode:
+    """Live where the client can do it, unless the operator says otherwise. Raises StepFailed when it was asked for and
+    cannot be.
+    """
+    wanted = context.settings.policy.mode
+    if wanted == RESTART:
+        return Mode(RESTART, "failover_mode is restart")
+    why_not = _why_not(context)
+    if not why_not:
+        return Mode(LIVE)
+    if wanted == LIVE:
+        raise StepFailed(
+            f"the sessions cannot move while they run: {why_not}",
+            operation="choose mode",
+            subject=context.settings.host,
+            hint="mend that, or leave failover_mode at auto: then the application is restarted",
+        )
+    return Mode(RESTART, why_not)
+
+
+def _why_not(context: FailoverContext) -> str:
+    settings = context.settings
+    if not settings.client_dir or not Path(settings.client_dir).is_dir():
+        return NO_CLIENT
+    if context.switches_code:
+        return f"another code runs from files (code.source is {settings.code.source})"
+    if settings.application.health_on(context.target).kind == "log":
+        return "a log cannot tell where a session lives (application.health.kind)"
+    if settings.policy.source not in ("", CLIENT):
+        return f"failover_source is {settings.policy.source}"
+    if settings.directory_template != DEFAULT_DIRECTORY_TEMPLATE:
+        return f"its client knows no other directories than {DEFAULT_DIRECTORY_TEMPLATE}"
+    try:
+        answer = ask(settings.client_dir, "GET", "/status", seconds=_WORD_SECONDS)
+        return _unfit(context, answer) or _held_flags(context)
+    except ResilienceError as exc:
+        return exc.cause
+
+
+def _unfit(context: FailoverContext, answer: Mapping[str, Any]) -> str:
+    place = str(answer.get("sessions_dir", ""))
+    if os.path.realpath(place) != os.path.realpath(context.settings.sessions_dir):
+        return f"its client keeps files in {place or 'no place that it names'} (WA_SESSIONS_DIR)"
+    open_now = {str(each.get("company")): each for each in answer.get("sessions", [])}
+    for company in context.moving():
+        session = open_now.get(company)
+        if session is None:
+            return f"company {company} is not open in its client"
+        if session.get("store") != context.origin_store:
+            return f"company {company} runs on {session.get('store')} in its client"
+        if session.get("undecodable"):
+            return f"company {company} has keys in memory that are no keys"
+    return ""
+
+
+def _held_flags(context: FailoverContext) -> str:
+    """A process whose own environment names the old store would start on it again, whatever .env says."""
+    flags = dict(context.flags(context.target))
+    for pid in context.service.status().pids:
+        wrong = wrong_flags(pid, flags, strict=False)
+        if wrong:
+            return f"its process holds {', '.join(wrong)} in its environment, which goes before .env at its next start"
+    return ""
+
+
+def _request(settings: FailoverSettings, company: str, phase: str, seconds: float, **more: str) -> Mapping[str, Any]:
+    query = urlencode({"company": company, "phase": phase, **more})
+    return ask(settings.client_dir, "POST", f"/store?{query}", seconds=seconds)
+
+
+def hold(context: FailoverContext, company: str) -> Dict[str, str]:
+    """Hold the writes of a session; the client copies it meanwhile. Returns the hold's id and that copy."""
+    milliseconds = str(round(_HOLD_SECONDS * 1000))
+    answer = _request(context.settings, company, "hold", _EXPORT_SECONDS, to=context.target, holdMs=milliseconds)
+    copy = exported_of(company, answer.get("export"))
+    held = {"hold": str(answer["hold"])}
+    return {**held, "manifest_sha256": copy.manifest_sha256, "snapshot_at": copy.snapshot_at}
+
+
+def seal(context: FailoverContext, companies: Iterable[str]) -> None:
+    """From now on these holds do not end by themselves. Raises ApplicationError for one that has ended already: then
+    its session has gone on where it was, and the copy is not the session any more.
+    """
+    for company in companies:
+        _request(context.settings, company, "seal", _WORD_SECONDS, hold=holds_of(context)[company])
+
+
+def commit(context: FailoverContext, company: str) -> None:
+    """The session goes on in the new store. A process that was started anew meanwhile is there by its flags."""
+    directory = {"directory": str(context.home.directory(company))} if context.target == FILES else {}
+    try:
+        _request(context.settings, company, "commit", _COMMIT_SECONDS, hold=holds_of(context)[company], **directory)
+    except (ApplicationError, Unavailable):
+        if store_of(context, company) != context.target:
+            raise
+
+
+def abort(context: FailoverContext, companies: Iterable[str]) -> None:
+    """These sessions go on where they were. A process that is gone holds nothing."""
+    for company in companies:
+        with contextlib.suppress(ApplicationError, Unavailable):
+            _request(context.settings, company, "abort", _WORD_SECONDS, hold=holds_of(context)[company])
+
+
+def holds_of(context: FailoverContext) -> Dict[str, str]:
+    """The ids that the client gave, by company."""
+    held = context.result_or_empty("stop").get("drained", {})
+    return {company: str(copy["hold"]) for company, copy in held.items() if "hold" in copy}
+
+
+def all_held(context: FailoverContext) -> bool:
+    """Whether every hold of this run is one still, so that nothing was written since."""
+    try:
+        now = sessions(context.settings.client_dir)
+    except ResilienceError:
+        return False
+    return all(_hold_now(now.get(company)) == hold for company, hold in holds_of(context).items())
+
+
+def _hold_now(session: Optional[Mapping[str, Any]]) -> str:
+    return str(((session or {}).get("hold") or {}).get("hold", ""))
+
+
+def store_of(context: FailoverContext, company: str) -> str:
+    """Where the running client has this session now; empty where nobody answers or it is not open."""
+    with contextlib.suppress(ResilienceError):
+        return str(sessions(context.settings.client_dir).get(company, {}).get("store", ""))
+    return ""
+
+
+def gone_over(context: FailoverContext, companies: Sequence[str]) -> List[str]:
+    """Those that run on the new store."""
+    with contextlib.suppress(ResilienceError):
+        now = sessions(context.settings.client_dir)
+        return [company for company in companies if now.get(company, {}).get("store") == context.target]
+    return []

@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What the steps ``stop`` and ``start`` do in the mode live: hold the writes of each session, and let them go on in the
+new store.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict, List
+
+from ..errors import ApplicationError, ResilienceError
+from ..steps.engine import Notes, Result
+from .context import FailoverContext
+from .live import abort, all_held, commit, gone_over, hold, holds_of
+
+
+def hold_writes(context: FailoverContext, notes: Notes) -> Result:
+    """Every session that moves, or none: a hold that fails ends the others with the undo."""
+    stopped_at = time.time()
+    drained: Dict[str, Any] = {}
+    for company in _to_hold(context):
+        drained[company] = hold(context, company)
+        # Each by itself: what is not written down here cannot be aborted.
+        notes.keep(was_running=True, stopped_at=stopped_at, drained=drained)
+    return {"was_running": True, "stopped_at": stopped_at, "drained": drained}
+
+
+def _to_hold(context: FailoverContext) -> List[str]:
+    staged = context.result_or_empty("stage").get("sessions")
+    return list(context.moving()) if staged is None else sorted(staged)
+
+
+def still_held(context: FailoverContext) -> bool:
+    """Asked at a resume. Behind the seal a hold has no end; before it, everything after the hold is done again."""
+    return "record_store" in context.state().started or all_held(context)
+
+
+def let_go_on(context: FailoverContext, notes: Notes) -> Result:
+    """Commit each session. The first that goes on is the point of no return: its ratchets move in the new store."""
+    committed: List[str] = []
+    failed: Dict[str, str] = {}
+    error: List[ResilienceError] = []
+    for company in context.moved_companies():
+        try:
+            commit(context, company)
+        except ResilienceError as exc:
+            failed[company] = exc.cause
+            error.append(exc)
+            continue
+        if not committed and not context.state().no_return:
+            notes.no_return("a session goes on in the new store")
+        committed.append(company)
+    if failed and not committed and not context.state().no_return:
+        first = sorted(failed)[0]
+        raise ApplicationError(
+            f"no session went over (company {first}: {failed[first]})",
+            operation="let sessions go on",
+            subject=context.settings.application.service.name,
+            hint="see the application's log; with failover_mode restart the application is restarted instead",
+        ) from error[0]
+    # Of a company whose copy failed nothing was moved: it goes on where it was.
+    abort(context, [company for company in holds_of(context) if company not in context.moved_companies()])
+    pids = context.result("preflight").get("service", {}).get("pids", [])
+    return {"started": False, "pids": pids, "log_file": "", "log_offset": 0, "committed": committed, "failed": failed}
+
+
+def all_went_over(context: FailoverContext) -> bool:
+    moved = context.moved_companies()
+    return len(gone_over(context, moved)) == len(moved)
+
+
+def take_back_holds(context: FailoverContext) -> None:
+    """The sessions go on where they were. A process that was started anew meanwhile may run on the new store, by flags
+    that are taken back by now: it is started once more.
+    """
+    holds = holds_of(context)
+    abort(context, holds)
+    running = context.service.status().running
+    if running and not gone_over(context, list(holds)):
+        return
+    if running:
+        context.service.stop()
+    if context.result("preflight")["service"]["running"]:
+        context.service.start(context.flags(context.store_in_use()))
