@@ -6,14 +6,21 @@ import { SessionService, usePostgresAuthState } from "../../../roles/session_cli
 
 const EVERY_MS = 1000;
 const PAUSE_MS = 200;
-const SETTLE_MS = 3000;
+const SETTLE_MS = 2000;
 const [options, list] = process.argv.slice(2);
 const companies = list.split(",");
 
 function resident() {
-  globalThis.gc?.();
   const { rss, heapUsed } = process.memoryUsage();
   return { resident: rss / 2 ** 20, heap: heapUsed / 2 ** 20 };
+}
+/** What was freed goes back to the system within seconds. */
+async function settled() {
+  for (const ms of [SETTLE_MS, SETTLE_MS]) {
+    globalThis.gc?.();
+    await pause(ms);
+  }
+  return resident();
 }
 /** @param {object} line */
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -23,13 +30,11 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const service = await SessionService.create(JSON.parse(options));
 // Connections, code and the room in which V8 makes new objects are there once, whatever the number of companies.
 await (await usePostgresAuthState(companies[0], { service })).close();
-await pause(SETTLE_MS);
-const before = resident();
+const before = await settled();
 /** @type {Awaited<ReturnType<typeof usePostgresAuthState>>[]} */
 const sessions = [];
 for (const company of companies) sessions.push(await usePostgresAuthState(company, { service }));
-await pause(SETTLE_MS); // what was freed goes back to the system within seconds
-say({ before, after: resident() });
+say({ before, after: await settled() });
 
 let ending = false;
 process.stdin.on("end", () => (ending = true)).resume();
@@ -50,6 +55,7 @@ const writers = sessions.map((auth, index) => write(auth, companies[index]));
 let writes = 0;
 while (!ending) {
   await pause(EVERY_MS);
+  globalThis.gc?.();
   const states = sessions.map((auth) => auth.status());
   writes = states.reduce((sum, { outage }) => sum + (outage?.writes ?? 0), 0);
   say({ ...resident(), away: states.filter(({ state }) => state === "outage").length, writes, stopped: states.filter(({ state }) => state === "stopped").length });
