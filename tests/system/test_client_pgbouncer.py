@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The session client through PgBouncer in transaction mode: each transaction may get another connection of the server."""
+"""The session client through PgBouncer in transaction mode: each transaction may get another server connection."""
 
 from __future__ import annotations
 
