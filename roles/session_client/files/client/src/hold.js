@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A running session on its way to the other store. Its writes are held: Baileys waits for them, and reads go on. Whoever moves
-// it makes the new store out of the export, says so in the store of record and in .env, and only then commits. So at every
-// moment .env names a store that holds all that was ever acknowledged, and a process that is killed starts from there: what
-// was held was done for nobody, and the server delivers those messages again.
+// A running session on its way to the other store. Its writes are held: Baileys waits for them, and reads go on; nothing is sent
+// meanwhile. Whoever moves it makes the new store out of the export, says so in the store of record and in .env, and only then
+// commits. So at every moment .env names a store that holds every step of what was ever sent or acknowledged, and a process
+// that is killed starts from there: what was held was done for nobody, and the server delivers those messages again.
 import { randomUUID } from "node:crypto";
 
 import { HoldExpired, SwitchRefused } from "./errors.js";
@@ -38,11 +38,14 @@ export class Hold {
     const { session } = this;
     session.hold = this;
     try {
-      const exported = await session.inOrderUntil(this.released, async () => {
+      if (!(await session.shut())) throw new SwitchRefused(`company ${session.company}: its socket is congested`, { company: session.company, hint: "try again in a moment" });
+      const copying = session.inOrderUntil(this.released, async () => {
         await session.writeCreds();
         session.refuseStopped();
         return exportSession(session, place);
       });
+      session.socket?.resume(); // what comes now waits with its step, and is not acknowledged
+      const exported = await copying;
       if (this.phase !== "hold") throw this.#over("cannot go on");
       this.timer = setTimeout(() => this.#expire(), this.ms);
       return exported;
@@ -107,6 +110,7 @@ export class Hold {
     this.session.lastHold = this;
     if (this.session.hold === this) this.session.hold = null;
     this.release();
+    if (!this.session.isStopped()) this.session.open();
   }
 
   /** @param {string} what */
@@ -118,6 +122,6 @@ export class Hold {
   }
 
   status() {
-    return { hold: this.id, to: this.to, phase: this.phase, since: this.since.toISOString(), waiting: this.waiting };
+    return { hold: this.id, to: this.to, phase: this.phase, since: this.since.toISOString(), waiting: this.waiting, unsent: this.session.socket?.kept.length ?? 0 };
   }
 }
