@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 
 import { HoldExpired, SwitchRefused } from "./errors.js";
 import { exportSession } from "./export.js";
+import { nameOf } from "./memory.js";
 import { toFiles, toPostgres } from "./moving.js";
 
 /** @typedef {"hold" | "sealed" | "committed" | "aborted" | "expired" | "failed" | "closed"} Phase */
@@ -23,6 +24,8 @@ export class Hold {
     this.since = new Date();
     /** Writes that were asked for meanwhile. */
     this.waiting = 0;
+    /** By name, the newest write that is held. @type {Map<string, Promise<unknown>>} */
+    this.writes = new Map();
     /** @type {() => void} */
     this.release = () => undefined;
     /** @type {Promise<void>} */
@@ -53,6 +56,18 @@ export class Hold {
       if (this.phase === "hold") this.end("failed");
       throw error;
     }
+  }
+
+  /** @param {import("./memory.js").Change[]} changes @param {Promise<unknown>} writing */
+  holds(changes, writing) {
+    this.waiting++;
+    const over = writing.catch(() => undefined);
+    for (const { type, id } of changes) this.writes.set(nameOf(type, id), over);
+  }
+
+  /** @param {string} type @param {string[]} ids */
+  async settled(type, ids) {
+    if (this.writes.size) await Promise.all(ids.map((id) => this.writes.get(nameOf(type, id))));
   }
 
   #expire() {

@@ -84,6 +84,13 @@ export class Session {
     return result;
   }
 
+  /** A key whose write is held is not told as it was: Baileys would go on from there, and store over what is held. Others are
+   * told at once. @param {string} type @param {string[]} ids */
+  async read(type, ids) {
+    if (this.hold) await this.hold.settled(type, ids);
+    return this.get(type, ids);
+  }
+
   /** @param {string} type @param {string[]} ids @returns {Record<string, any>} */
   get(type, ids) {
     this.refuseStopped();
@@ -113,8 +120,9 @@ export class Session {
     this.refuseStopped();
     const changes = changesOf(data); // now: what Baileys does to these values later is not meant
     if (!changes.length) return;
-    if (this.hold) this.hold.waiting++;
-    await this.inOrder(() => this.write(changes, null));
+    const writing = this.inOrder(() => this.write(changes, null));
+    this.hold?.holds(changes, writing);
+    await writing;
   }
 
   /** Never rejects: Baileys calls it from an event, where nobody would catch it. */
