@@ -80,6 +80,7 @@ export class Hold {
   seal() {
     if (this.phase === "sealed") return;
     if (this.phase !== "hold") throw this.#over("cannot be sealed");
+    if (!this.timer) throw new SwitchRefused(`hold ${this.id} is not there yet`, { hint: "wait for the answer to phase=hold: it has the export" });
     clearTimeout(this.timer);
     this.phase = "sealed";
   }
