@@ -59,8 +59,8 @@ test-faults: setup ## both operations killed behind every line of their journals
 test-runbook: setup ## docs/runbook.md, every command of it after every fault that it speaks of (4 minutes)
 	@RUNBOOK=all pytest tests/integration/runbook --numprocesses=$(WORKERS) --dist=loadscope $(PYTEST_ARGS)
 
-test-client: node ## the session client for longer: 200 random schedules, and real sessions through five minutes without a database
-	@cd lab/node && SCHEDULES=200 OUTAGE_SECONDS=300 ../../scripts/npm run --silent test:client
+test-client: node ## the session client for longer: 200 random schedules, five minutes without a database, fifty sessions through dozens of outages
+	@cd lab/node && SCHEDULES=200 OUTAGE_SECONDS=300 SOAK_SECONDS=240 ../../scripts/npm run --silent test:client
 
 test-system: setup ## what needs root: Debian's PostgreSQL for TLS, systemd hosts under podman
 	@scripts/test-system $(PYTEST_ARGS)

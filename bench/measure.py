@@ -65,6 +65,8 @@ def seconds(work: Callable[[], object]) -> float:
 def human(value: float) -> str:
     if value < 0.001:
         return f"{value * 1e6:.3g} µs"
+    if value < 0.01:
+        return f"{value * 1000:.1f} ms"
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
 
 

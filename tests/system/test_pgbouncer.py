@@ -4,14 +4,8 @@
 
 from __future__ import annotations
 
-import shutil
-import signal
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-import psycopg2
 import pytest
 
 from baileys_resilience.postgres import ConnectParams, session
@@ -22,60 +16,21 @@ from baileys_resilience.sessions.model import TableMapping
 from baileys_resilience.sessions.transfer import ExportRequest, run_export
 from tests.support.sources import assert_holds
 from tests.support.synthetic import SMALL_MIX, make_companies
-from tests.system.containers import wait_until
-from tests.system.postgres15 import DATABASE, USER, Cluster, free_port
+from tests.system.bouncer import transaction_pooler
+from tests.system.postgres15 import USER, Cluster
 
 COMPANIES = make_companies(3, SMALL_MIX)
-SETTINGS = """
-[databases]
-{database} = host={sockets} port={server} user={user}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-default_pool_size = 3
-logfile = {folder}/log
-pidfile = {folder}/pid
-"""
 
 
 @pytest.fixture(scope="module")
 def bouncer(server: Cluster) -> Iterator[ConnectParams]:
-    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin")
-    assert program, "pgbouncer is missing. HINT: scripts/install-system-packages"
-    folder, port = Path(tempfile.mkdtemp(prefix="baileys-pgbouncer-")), free_port()
-    shutil.chown(folder, server.user)
     # PgBouncer hands on what the first connection of the server says of itself.
     server.run(f"ALTER ROLE {USER} SET TimeZone = 'Asia/Tokyo'; ALTER ROLE {USER} SET DateStyle = 'German'")
-    settings = folder / "pgbouncer.ini"
-    settings.write_text(
-        SETTINGS.format(
-            database=DATABASE, sockets=server.folder, server=server.port, user=USER, port=port, folder=folder
-        )
-    )
-    process = subprocess.Popen(
-        [program, "--quiet", settings], user=server.user, group=server.user, extra_groups=[], cwd=folder,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    params = ConnectParams("127.0.0.1", port, DATABASE, USER, ssl_mode="disable", connect_timeout_seconds=3)
     try:
-        wait_until(lambda: _answers(params), 10, "PgBouncer answers")
-        yield params
+        with transaction_pooler(server) as params:
+            yield params
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
         server.run(f"ALTER ROLE {USER} RESET ALL")
-        shutil.rmtree(folder)
-
-
-def _answers(params: ConnectParams) -> bool:
-    try:
-        psycopg2.connect(host=params.host, port=params.port, dbname=params.dbname, user=params.user).close()
-    except psycopg2.OperationalError:
-        return False
-    return True
 
 
 def test_an_export_and_an_import_go_through_it(tables: Cluster, bouncer: ConnectParams, home: SessionsHome) -> None:

@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // node --expose-gc soak-child.mjs OPTIONS COMPANIES: a process with those sessions open, each of which writes all the time.
-// Says what is resident, after a collection, before they are open, after it, and every second from then on: a line each.
+// Says what is resident, after a collection, before they are open (but one was, and was closed), after it, and every second from
+// then on: a line each.
 import { SessionService, usePostgresAuthState } from "../../../roles/session_client/files/client/src/index.js";
 
 const EVERY_MS = 1000;
 const PAUSE_MS = 200;
-const SETTLE_MS = 3000;
+const SETTLE_MS = 2000;
 const [options, list] = process.argv.slice(2);
 const companies = list.split(",");
 
 function resident() {
-  globalThis.gc?.();
   const { rss, heapUsed } = process.memoryUsage();
   return { resident: rss / 2 ** 20, heap: heapUsed / 2 ** 20 };
+}
+/** What was freed goes back to the system within seconds. */
+async function settled() {
+  for (const ms of [SETTLE_MS, SETTLE_MS]) {
+    globalThis.gc?.();
+    await pause(ms);
+  }
+  return resident();
 }
 /** @param {object} line */
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -20,14 +28,13 @@ const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const service = await SessionService.create(JSON.parse(options));
-await service.companies(); // connections, statements and all code that is there once
-await pause(SETTLE_MS);
-const { resident: before } = resident();
+// Connections, code and the room in which V8 makes new objects are there once, whatever the number of companies.
+await (await usePostgresAuthState(companies[0], { service })).close();
+const before = await settled();
 /** @type {Awaited<ReturnType<typeof usePostgresAuthState>>[]} */
 const sessions = [];
 for (const company of companies) sessions.push(await usePostgresAuthState(company, { service }));
-await pause(SETTLE_MS); // what was freed goes back to the system within seconds
-say({ before, after: resident().resident });
+say({ before, after: await settled() });
 
 let ending = false;
 process.stdin.on("end", () => (ending = true)).resume();
@@ -48,6 +55,7 @@ const writers = sessions.map((auth, index) => write(auth, companies[index]));
 let writes = 0;
 while (!ending) {
   await pause(EVERY_MS);
+  globalThis.gc?.();
   const states = sessions.map((auth) => auth.status());
   writes = states.reduce((sum, { outage }) => sum + (outage?.writes ?? 0), 0);
   say({ ...resident(), away: states.filter(({ state }) => state === "outage").length, writes, stopped: states.filter(({ state }) => state === "stopped").length });

@@ -23,7 +23,7 @@ function driftOf(samples) {
 }
 
 /**
- * `grown`: MiB that the open companies take; `drift`, `heapDrift`: MiB by which the process is larger at the end, resident and
+ * `grown`, `heapGrown`: MiB that the open companies take, resident and in use; `drift`, `heapDrift`: MiB by which the process is larger at the end, resident and
  * in use, both while the database serves and after a collection; `most`: at the worst moment of an outage; `journaled`:
  * writes that outages took
  * @param {{env: Record<string, string>, dir: string, companies: string[], seconds: number}} options
@@ -54,8 +54,9 @@ export async function soak({ env, dir, companies, seconds }) {
     const samples = lines.slice(1);
     const serving = samples.filter(({ away }) => away === 0);
     return {
-      grown: after - before,
-      before,
+      before: before.resident,
+      grown: after.resident - before.resident,
+      heapGrown: after.heap - before.heap,
       drift: driftOf(serving.map(({ resident }) => resident)),
       heapDrift: driftOf(serving.map(({ heap }) => heap)),
       most: Math.max(...samples.map(({ resident }) => resident)),

@@ -61,6 +61,14 @@ export class Database {
     return this.#attempts(operation, (query) => query(text, values));
   }
 
+  /** The same for a statement that comes again and again: the server plans it once for each connection, which is half of the
+   * work of a small write. Through a pooler every transaction may be on another connection, which does not know its name.
+   * @param {string} operation @param {{name: string, text: string, values: any[]}} statement */
+  prepared(operation, { name, text, values }) {
+    if (this.settings.directConnection) return this.query(operation, text, values);
+    return this.#attempts(operation, (query) => query(/** @type {any} */ ({ name, text }), values));
+  }
+
   /** Several in one. @template T @param {string} operation @param {(query: Query) => Promise<T>} work
    * @param {string} [mode] e.g. "ISOLATION LEVEL REPEATABLE READ READ ONLY" @returns {Promise<T>} */
   transaction(operation, work, mode = "") {
@@ -154,6 +162,7 @@ const HINTS = [
   [/^3D000$/, "check POSTGRES_DB"],
   [/^42501$/, "grant SELECT, INSERT, UPDATE and DELETE on both tables to the application's user"],
   [/^42P10$/, "the table of keys needs a primary key or unique index on company, type and id"],
+  [/^08P01$/, "PgBouncer needs ignore_startup_parameters = statement_timeout,idle_in_transaction_session_timeout"],
   [/^53300$/, "the server gives no more connections: lower poolSize, or raise max_connections"],
   [/^25006$/, "this server is a replica or read-only: POSTGRES_HOST must be the primary"],
   [/CERT|SIGNATURE|SELF_SIGNED|ALTNAME/, "check POSTGRES_SSL_ROOT_CERT, and that POSTGRES_HOST is the name in the certificate"],

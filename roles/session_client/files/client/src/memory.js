@@ -8,8 +8,10 @@ const MOST_DECODED = 128;
 
 /** A key that has been asked for. */
 class Decoded {
-  /** @param {string} text @param {any} value */
-  constructor(text, value) {
+  /** @param {Map<string, Held>} keys where it is @param {string} id @param {string} text @param {any} value */
+  constructor(keys, id, text, value) {
+    this.keys = keys;
+    this.id = id;
     this.text = text;
     this.value = value;
   }
@@ -34,8 +36,8 @@ export class Memory {
     /** Number of keys, and about how much they take. */
     this.size = 0;
     this.characters = 0;
-    /** Those that are values, the oldest first. @type {{keys: Map<string, Held>, id: string, held: Decoded}[]} */
-    this.decoded = [];
+    /** Those that are values, the oldest first. @type {Set<Decoded>} */
+    this.decoded = new Set();
   }
 
   /** @param {string} type @param {string} id */
@@ -54,11 +56,13 @@ export class Memory {
 
   /** @param {string} type @param {Map<string, Held>} keys @param {string} id @param {string} text */
   #decode(type, keys, id, text) {
-    const held = new Decoded(text, decode(type, text));
+    const held = new Decoded(keys, id, text, decode(type, text));
     keys.set(id, held);
-    if (this.decoded.push({ keys, id, held }) > 2 * MOST_DECODED) {
-      // Half of them at once: to move the others up for each would be slower than decoding.
-      for (const old of this.decoded.splice(0, MOST_DECODED)) if (old.keys.get(old.id) === old.held) old.keys.set(old.id, old.held.text);
+    this.decoded.add(held);
+    if (this.decoded.size > MOST_DECODED) {
+      const [oldest] = this.decoded;
+      this.decoded.delete(oldest);
+      oldest.keys.set(oldest.id, oldest.text);
     }
     return held.value;
   }
@@ -109,6 +113,7 @@ export class Memory {
     const keys = this.types.get(type);
     const held = keys?.get(id);
     if (!keys || held === undefined) return;
+    if (typeof held !== "string") this.decoded.delete(held);
     keys.delete(id);
     this.size--;
     this.characters -= textOf(held).length + id.length;

@@ -88,6 +88,8 @@ export function statements({ auth, keys }, types) {
   const [ofAuth, ofKeys] = [`$1::${types["auth.company"]}`, `$1::${types["keys.company"]}`];
   const [typeOf, idOf, valueOf] = ["keys.type", "keys.id", "keys.value"].map((each) => types[each]);
   return {
+    /** Texts that are made of these, by name. @type {Map<string, string>} */
+    writes: new Map(),
     names: { auth: auth.table, keys: keys.table },
     readCreds: `SELECT ${creds}::text AS creds FROM ${a} WHERE ${ac} = ${ofAuth}`,
     readKeys: `SELECT ${type}::text AS type, ${id}::text AS id, ${value}::text AS value FROM ${k} WHERE ${kc} = ${ofKeys}`,

@@ -16,8 +16,8 @@ export class Writer {
   /** @param {import("./session.js").Session} session @param {Change[]} changes @param {string | null} creds */
   async write(session, changes, creds) {
     const sql = await this.database.statements();
-    const { text, values } = statement(sql, session, changes, creds);
-    const { rows } = await this.database.query(creds === null ? "set" : "save_creds", text, values);
+    const write = statement(sql, session, changes, creds);
+    const { rows } = await this.database.prepared(creds === null ? "set" : "save_creds", write);
     if (!rows[0].mine) throw fenced(session.company, "another process has taken this session over");
     if (creds !== null && rows[0].creds !== "1") await this.#withoutRow(session, sql, creds);
   }
@@ -48,30 +48,43 @@ export class Writer {
   }
 }
 
+/** @typedef {{fenced: boolean, gone: boolean, kept: boolean, saved: boolean}} Shape which parts a write has */
+
 /** @param {import("./tables.js").Statements} sql @param {import("./session.js").Session} session @param {Change[]} changes
  * @param {string | null} creds */
 function statement(sql, session, changes, creds) {
   const gone = changes.filter(({ text }) => text === null);
   const kept = changes.filter(({ text }) => text !== null);
-  /** @type {any[]} */
-  const values = [session.company];
-  const parts = [];
-  const bind = (/** @type {any[]} */ added) => {
-    const first = values.length + 1;
-    values.push(...added);
-    return (/** @type {string} */ text) => text.replaceAll(/\$([2-8])/g, (_, number) => `$${first + Number(number) - 2}`);
+  const shape = { fenced: session.fenced, gone: gone.length > 0, kept: kept.length > 0, saved: creds !== null };
+  const values = [
+    session.company,
+    ...(shape.fenced ? [session.tokens.at(-1), session.company] : []),
+    ...(shape.gone ? columns(gone) : []),
+    ...(shape.kept ? [...columns(kept), kept.map(({ text }) => text)] : []),
+    ...(shape.saved ? [creds] : []),
+  ];
+  const name = `write${Object.values(shape).map(Number).join("")}`;
+  const text = sql.writes.get(name) ?? textOf(sql, shape);
+  sql.writes.set(name, text);
+  return { name, text, values };
+}
+
+/** One statement of all parts, its parameters in the order of {@link statement}. @param {import("./tables.js").Statements} sql
+ * @param {Shape} shape */
+function textOf(sql, { fenced, gone, kept, saved }) {
+  let bound = 1; // the company is $1 in all of them
+  const next = (/** @type {number} */ count, /** @type {string} */ text) => {
+    const first = bound + 1;
+    bound += count;
+    return text.replaceAll(/\$([2-8])/g, (_, number) => `$${first + Number(number) - 2}`);
   };
-  const guard = session.fenced ? "EXISTS (SELECT FROM mine)" : "true";
-  if (session.fenced) {
-    const at = bind([session.tokens.at(-1), session.company]);
-    parts.push(`mine AS MATERIALIZED (${at(MINE)})`);
-  }
-  if (gone.length) parts.push(`gone AS (${bind(columns(gone))(sql.deleteKeys)} AND ${guard})`);
-  if (kept.length) parts.push(`kept AS (${bind([...columns(kept), kept.map(({ text }) => text)])(sql.upsertKeys(guard))})`);
-  if (creds !== null) parts.push(`saved AS (${bind([creds])(sql.updateCreds)} AND ${guard} RETURNING 1)`);
-  const mine = session.fenced ? "EXISTS (SELECT FROM mine)" : "true";
-  const saved = creds === null ? "0" : "(SELECT count(*) FROM saved)";
-  return { text: `WITH ${parts.join(", ")} SELECT ${mine} AS mine, ${saved} AS creds`, values };
+  const guard = fenced ? "EXISTS (SELECT FROM mine)" : "true";
+  const parts = [];
+  if (fenced) parts.push(`mine AS MATERIALIZED (${next(2, MINE)})`);
+  if (gone) parts.push(`gone AS (${next(2, sql.deleteKeys)} AND ${guard})`);
+  if (kept) parts.push(`kept AS (${next(3, sql.upsertKeys(guard))})`);
+  if (saved) parts.push(`saved AS (${next(1, sql.updateCreds)} AND ${guard} RETURNING 1)`);
+  return `WITH ${parts.join(", ")} SELECT ${guard} AS mine, ${saved ? "(SELECT count(*) FROM saved)" : "0"} AS creds`;
 }
 
 /** @param {Change[]} changes */
