@@ -26,10 +26,12 @@ from .failover.configuration import load_settings
 from .failover.contacts import need_contacts
 from .failover.copies import expire_copies, list_copies
 from .failover.daily_check import check_readiness, tell
+from .failover.live import AUTO, LIVE, RESTART
 from .failover.mirror import commands as mirror
 from .failover.mirror import install_change_log
 from .failover.operations import Operation, Outcome
 from .failover.settings import FailoverSettings
+from .failover.source_reports import ORDER
 from .progress import JsonLines, Progress, Terminal
 from .sessions.published import create_schema, reconcile
 from .sessions.record import StoreRecord
@@ -82,6 +84,7 @@ def _operation(options: argparse.Namespace, settings: FailoverSettings, progress
         "source": options.source,
         "accept_data_loss": options.accept_data_loss or None,
         "newer_rows": options.newer_rows,
+        "mode": options.mode,
         "cooldown_seconds": options.cooldown,
     }
     policy = replace(policy, **{name: value for name, value in given.items() if value is not None})
@@ -304,7 +307,8 @@ def _add_operation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("plan", "run", "resume", "undo", "status"))
     parser.add_argument("--confirm", metavar="HOST", help="the inventory name of this host, or all; run needs it")
     parser.add_argument("--operator", metavar="NAME", help="who does this (default: you)")
-    parser.add_argument("--source", choices=("primary", "replica", "mirror"), help="pin the source")
+    parser.add_argument("--source", choices=ORDER, help="pin the source")
+    parser.add_argument("--mode", choices=(AUTO, LIVE, RESTART), help="move while they run, or restart the application")
     parser.add_argument("--accept-data-loss", action="store_true", help="take a source or directory older than allowed")
     parser.add_argument("--newer-rows", choices=("refuse", "overwrite"), help="failback: rows written after the switch")
     parser.add_argument("--cooldown", type=float, metavar="SECONDS", help="time since the last run (default: 300)")

@@ -31,6 +31,7 @@ STEPS_FROM_THE_STOP = (
 @pytest.fixture(autouse=True)
 def _on_postgres_before_and_after(host: Host) -> Iterator[None]:
     host.lab.wait_open()
+    processes.wait_until(lambda: client_states(host.lab) == {"online"}, "the client has its database", 20)
     bring_mirror_up_to_date(host.settings())
     yield
     host.lab.heal()

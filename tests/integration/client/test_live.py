@@ -111,12 +111,24 @@ def test_the_plan_says_that_nothing_is_stopped_and_why_not(host: Host, lab: Lab)
     assert host.operation(policy={"mode": "restart"}).plan().mode == RESTART
 
 
-def run_until(host: Host, last: str) -> None:
-    """Begin a failover, and run its steps up to this one."""
-    host.operation().begin()
-    steps = host.operation().step_names
+def run_until(host: Host, last: str, operation: str = "failover") -> None:
+    """Begin, and run its steps up to this one."""
+    host.operation(operation).begin()
+    steps = host.operation(operation).step_names
     for step in steps[: steps.index(last) + 1]:
-        host.operation().step(step)
+        host.operation(operation).step(step)
+
+
+def resume_or_be_taken_back(host: Host, operation: str) -> None:
+    try:
+        host.operation(operation).resume()
+    except ResilienceError:
+        assert newest_report(host)["outcome"] == "undone"
+    else:
+        assert newest_report(host)["outcome"] == "done"
+    health = host.lab.wait_open()
+    stores = {each["store"] for each in health["companies"]}
+    assert stores == {each.store for each in host.operation().plan().companies}
 
 
 @pytest.mark.parametrize("last", ["stop", "switch_env"])
@@ -140,18 +152,23 @@ def test_a_client_that_is_killed_in_the_middle_starts_on_a_whole_store(host: Hos
     run_until(host, last)
     os.kill(host.pid(), signal.SIGKILL)
     lab.wait_open()
-    try:
-        host.operation().resume()
-    except ResilienceError:
-        assert newest_report(host)["outcome"] == "undone"
-    else:
-        assert newest_report(host)["outcome"] == "done"
-    lab.wait_open()
+    resume_or_be_taken_back(host, "failover")
     talk(lab, f"after {last}")
-    stores = {each["store"] for each in lab.health()["companies"]}
-    assert stores == {host.operation().plan().companies[0].store}
     lab.heal()
-    if stores == {"files"}:
+    if host.operation().plan().companies[0].store == "files":
+        host.failback()
+
+
+@pytest.mark.parametrize("last", ["stop", "import", "record_store", "switch_env"])
+def test_one_that_is_killed_on_the_way_back_does_too(host: Host, lab: Lab, last: str) -> None:
+    assert mode_of(host.failover()) == ("done", LIVE)
+    talk(lab, f"on files before {last}")
+    run_until(host, last, "failback")
+    os.kill(host.pid(), signal.SIGKILL)
+    lab.wait_open()
+    resume_or_be_taken_back(host, "failback")
+    talk(lab, f"after {last} of the way back")
+    if host.operation().plan().companies[0].store == "files":
         host.failback()
 
 

@@ -5,8 +5,9 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 
 import * as lab from "../support/lab.mjs";
-import { startMoving } from "./moving.mjs";
+import { COMPANIES, startMoving } from "./moving.mjs";
 
+const [SENDS] = COMPANIES;
 /** @type {import("./moving.mjs").Moving} */
 let the;
 
@@ -30,14 +31,19 @@ for (const [to, outage] of WAYS) {
         await the.talk(app, "in the outage");
       }
       await the.moveAll(to, phase);
-      // Held: read by Baileys, stored nowhere, so never acknowledged. After the commit they are taken as ever.
-      const sent = the.companies.map((/** @type {any} */ { jid }) => lab.call(`${the.standin.control}/message`, { to: jid, text: `held after ${phase}`, timeout_ms: 20_000 }));
-      await lab.until("they wait", async () => phase === "commit" || (await the.holds()).every((hold) => hold.waiting > 0));
+      // One company wants to send: if that left, the next process would use the same step again. The other one is sent something: read
+      // by Baileys, stored nowhere, so never acknowledged. After the commit both go as ever.
+      const held = phase !== "commit";
+      const { asked } = await the.sendOne(app, SENDS, `${to}, ${outage}, ${phase}: asked for`, held ? ({ unsent }) => unsent > 0 : null);
+      const sent = lab.call(`${the.standin.control}/message`, { to: the.companies[1].jid, text: `while ${phase}`, timeout_ms: 20_000 });
+      if (held) await lab.until("a write waits", async () => (await the.holds())[1].waiting > 0);
       app.child.kill("SIGKILL");
       await new Promise((resolve) => app.child.once("exit", resolve));
       assert.equal(the.flag.env, phase === "record" || phase === "commit" ? to : from);
       const second = await the.start();
-      for (const { outcome } of await Promise.all(sent)) assert.equal(outcome, "delivered");
+      assert.equal((await asked).status, held ? 0 : 200);
+      await the.sendOne(second, SENDS, `${to}, ${outage}, ${phase}: sent first`);
+      assert.equal((await sent).outcome, "delivered");
       await the.talkTwice(second, "after the kill");
       the.database.proxy.heal();
       await lab.until("all is written", async () => (await lab.call(`${second.url}/health`)).status === "ok");

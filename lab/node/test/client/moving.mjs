@@ -27,6 +27,12 @@ export async function startMoving(dir) {
     database.proxy.heal();
     for (const app of apps.splice(0)) await app.stop();
   };
+  /** The hold of each company. @returns {Promise<any[]>} */
+  async function holds() {
+    const { text } = await client.askHttp({ socketPath: join(adminDir, "admin.sock") }, "GET", "/status");
+    const { sessions } = JSON.parse(text);
+    return COMPANIES.map((id) => sessions.find((/** @type {any} */ { company }) => company === id).hold);
+  }
   return {
     database,
     standin,
@@ -49,15 +55,22 @@ export async function startMoving(dir) {
     talk: (app, text) => talking.talk(standin, companies, app, text),
     /** @param {lab.App} app @param {string} text */
     talkTwice: (app, text) => talking.talkTwice(standin, companies, app, text),
+    /** A message of one company: until it is read, or, with `until`, until its hold is so. What was asked is in the answer.
+     * @param {lab.App} app @param {string} company @param {string} text @param {((hold: any) => boolean) | null} [until] */
+    async sendOne(app, company, text, until = null) {
+      const { jid } = await lab.call(`${standin.control}/contact`, { id: "contact-1" });
+      const asked = lab.call(`${app.url}/send`, { company, to: jid, text }).catch((error) => ({ status: 0, error: error.message }));
+      await lab.until(`"${text}" is read, or held`, async () => {
+        if (until) return until((await holds())[COMPANIES.indexOf(company)]);
+        const { messages } = await lab.call(`${standin.control}/inbox?contact=contact-1`);
+        return messages.some((/** @type {any} */ message) => message.text === text);
+      });
+      return { asked };
+    },
     logins: () => talking.loginsOf(standin),
     /** @param {"postgres" | "files"} to @param {Parameters<typeof moving.move>[2]} [until] */
     moveAll: (to, until) => Promise.all(COMPANIES.map((id) => moving.move(id, to, until))),
-    /** The hold of each company. @returns {Promise<any[]>} */
-    async holds() {
-      const { text } = await client.askHttp({ socketPath: join(adminDir, "admin.sock") }, "GET", "/status");
-      const { sessions } = JSON.parse(text);
-      return COMPANIES.map((id) => sessions.find((/** @type {any} */ { company }) => company === id).hold);
-    },
+    holds,
     /** What memory holds, as a copy of it says. @param {string} id */
     async memoryOf(id) {
       const { exported } = await client.post(adminDir, `/export?company=${id}`);

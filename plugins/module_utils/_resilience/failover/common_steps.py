@@ -20,7 +20,7 @@ from .context import FailoverContext, companies_text
 from .envfile import EnvFile, changed_content, read_values, remembered, restored_content
 from .health import log_size
 from .live import choose_mode, seal
-from .live_steps import all_went_over, let_go_on
+from .live_steps import all_went_over, let_go_on, still_sealed
 from .processes import identity_of
 from .services import ServiceStatus
 
@@ -34,6 +34,9 @@ class RecordStore(Step[FailoverContext]):
     name = "record_store"
     title = "record where the sessions live"
     budget_seconds = 15.0
+
+    def holds(self, context: FailoverContext, result: Result) -> bool:
+        return not context.live or still_sealed(context)
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         companies = context.moved_companies()

@@ -151,15 +151,27 @@ class Import(Step[FailoverContext]):
     title = "import every session into PostgreSQL in one transaction"
     budget_seconds = 300.0
 
+    def holds(self, context: FailoverContext, result: Result) -> bool:
+        return result.get("of_stop") == _stop_of(context)
+
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         report = import_sessions(context, list(context.moving()), dry_run=False)
-        return {"companies": _numbers(report), "duration_seconds": round(report.duration_seconds, 3)}
+        numbers = {"companies": _numbers(report), "duration_seconds": round(report.duration_seconds, 3)}
+        return {**numbers, "of_stop": _stop_of(context)}
+
+
+def _stop_of(context: FailoverContext) -> Dict[str, Any]:
+    """The holds behind which the files were read: a client that was let go meanwhile has written to them since."""
+    return dict(context.result("stop").get("drained", {}))
 
 
 class VerifyImport(Step[FailoverContext]):
     name = "verify"
     title = "verify that PostgreSQL equals the files, key by key"
     budget_seconds = 120.0
+
+    def holds(self, context: FailoverContext, result: Result) -> bool:
+        return result.get("of_stop") == _stop_of(context)
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         companies = list(context.moving())
@@ -178,7 +190,8 @@ class VerifyImport(Step[FailoverContext]):
                         hint="somebody else writes these rows: stop that writer, then run again",
                     )
                 keys[company], counts[company] = rows.keys, dict(rows.counts)
-        return {"companies": companies, "keys": keys, "counts": counts, "failed": {}}
+        verified = {"companies": companies, "keys": keys, "counts": counts, "failed": {}}
+        return {**verified, "of_stop": _stop_of(context)}
 
 
 class ArchiveFiles(Step[FailoverContext]):

@@ -31,8 +31,10 @@ from .source_reports import CLIENT
 LIVE, RESTART, AUTO = "live", "restart", "auto"
 NO_CLIENT = "the application has no session client"
 
-#: writes are held no longer than that before the record is written; a copy of 20 companies takes a few seconds
-_HOLD_SECONDS = 60.0
+#: what is held is silent, and Baileys drops a connection that is silent for 35 s
+_HOLD_SECONDS = 25.0
+#: a copy takes about 0.3 s each, and all of them are held until the last is in its place
+_MOST_COMPANIES = 25
 _EXPORT_SECONDS = 30.0
 _WORD_SECONDS = 5.0
 #: a session that goes on in PostgreSQL is compared row by row first
@@ -77,6 +79,10 @@ def _why_not(context: FailoverContext) -> str:
         return "a log cannot tell where a session lives (application.health.kind)"
     if settings.policy.source not in ("", CLIENT):
         return f"failover_source is {settings.policy.source}"
+    if len(context.moving()) > _MOST_COMPANIES:
+        return (
+            f"{len(context.moving())} companies take longer than their writes can be held (at most {_MOST_COMPANIES})"
+        )
     if settings.directory_template != DEFAULT_DIRECTORY_TEMPLATE:
         return f"its client knows no other directories than {DEFAULT_DIRECTORY_TEMPLATE}"
     try:
@@ -157,17 +163,20 @@ def holds_of(context: FailoverContext) -> Dict[str, str]:
     return {company: str(copy["hold"]) for company, copy in held.items() if "hold" in copy}
 
 
-def all_held(context: FailoverContext) -> bool:
-    """Whether every hold of this run is one still, so that nothing was written since."""
+def all_held(context: FailoverContext, *, sealed: bool = False) -> bool:
+    """Whether every hold of this run is one still, so that nothing was written since; with ``sealed``, one without an
+    end.
+    """
     try:
         now = sessions(context.settings.client_dir)
     except ResilienceError:
         return False
-    return all(_hold_now(now.get(company)) == hold for company, hold in holds_of(context).items())
+    return all(_is_held(now.get(company), hold, sealed) for company, hold in holds_of(context).items())
 
 
-def _hold_now(session: Optional[Mapping[str, Any]]) -> str:
-    return str(((session or {}).get("hold") or {}).get("hold", ""))
+def _is_held(session: Optional[Mapping[str, Any]], hold: str, sealed: bool) -> bool:
+    now: Mapping[str, Any] = (session or {}).get("hold") or {}
+    return now.get("hold") == hold and (not sealed or now.get("phase") == "sealed")
 
 
 def store_of(context: FailoverContext, company: str) -> str:

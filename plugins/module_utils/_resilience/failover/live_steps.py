@@ -33,8 +33,19 @@ def _to_hold(context: FailoverContext) -> List[str]:
 
 
 def still_held(context: FailoverContext) -> bool:
-    """Asked at a resume. Behind the seal a hold has no end; before it, everything after the hold is done again."""
-    return "record_store" in context.state().started or all_held(context)
+    """Asked at a resume. A hold that has ended, or whose process was started anew on the old store, is made again, and
+    everything behind it too: the session has written since. A process that was started on the new store has gone over.
+    """
+    return all_held(context) or _all_over(context)
+
+
+def still_sealed(context: FailoverContext) -> bool:
+    return all_held(context, sealed=True) or _all_over(context)
+
+
+def _all_over(context: FailoverContext) -> bool:
+    held = list(holds_of(context))
+    return len(gone_over(context, held)) == len(held)
 
 
 def let_go_on(context: FailoverContext, notes: Notes) -> Result:

@@ -72,7 +72,10 @@ export async function setAside(path, now) {
 /** Work that is done at the same time: most of it is waiting for the disk. */
 const AT_ONCE = 64;
 
-/** @template T @param {T[]} items @param {(item: T) => Promise<unknown>} work */
+/** When it throws, nothing is under way any more. @template T @param {T[]} items @param {(item: T) => Promise<unknown>} work */
 export async function inBatches(items, work) {
-  for (let at = 0; at < items.length; at += AT_ONCE) await Promise.all(items.slice(at, at + AT_ONCE).map(work));
+  for (let at = 0; at < items.length; at += AT_ONCE) {
+    const done = await Promise.allSettled(items.slice(at, at + AT_ONCE).map(work));
+    for (const each of done) if (each.status === "rejected") throw each.reason;
+  }
 }

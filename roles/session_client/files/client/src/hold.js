@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// A running session on its way to the other store. Its writes are held: Baileys waits for them, and reads go on. Whoever moves
-// it makes the new store out of the export, says so in the store of record and in .env, and only then commits. So at every
-// moment .env names a store that holds all that was ever acknowledged, and a process that is killed starts from there: what
-// was held was done for nobody, and the server delivers those messages again.
+// A running session on its way to the other store. Its writes are held: Baileys waits for them, and reads go on; nothing is sent
+// meanwhile. Whoever moves it makes the new store out of the export, says so in the store of record and in .env, and only then
+// commits. So at every moment .env names a store that holds every step of what was ever sent or acknowledged, and a process
+// that is killed starts from there: what was held was done for nobody, and the server delivers those messages again.
 import { randomUUID } from "node:crypto";
 
 import { HoldExpired, SwitchRefused } from "./errors.js";
 import { exportSession } from "./export.js";
+import { nameOf } from "./memory.js";
 import { toFiles, toPostgres } from "./moving.js";
 
 /** @typedef {"hold" | "sealed" | "committed" | "aborted" | "expired" | "failed" | "closed"} Phase */
@@ -23,6 +24,8 @@ export class Hold {
     this.since = new Date();
     /** Writes that were asked for meanwhile. */
     this.waiting = 0;
+    /** By name, the newest write that is held. @type {Map<string, Promise<unknown>>} */
+    this.writes = new Map();
     /** @type {() => void} */
     this.release = () => undefined;
     /** @type {Promise<void>} */
@@ -38,11 +41,14 @@ export class Hold {
     const { session } = this;
     session.hold = this;
     try {
-      const exported = await session.inOrderUntil(this.released, async () => {
+      if (!(await session.shut())) throw new SwitchRefused(`company ${session.company}: its socket is congested`, { company: session.company, hint: "try again in a moment" });
+      const copying = session.inOrderUntil(this.released, async () => {
         await session.writeCreds();
         session.refuseStopped();
         return exportSession(session, place);
       });
+      session.socket?.resume(); // what comes now waits with its step, and is not acknowledged
+      const exported = await copying;
       if (this.phase !== "hold") throw this.#over("cannot go on");
       this.timer = setTimeout(() => this.#expire(), this.ms);
       return exported;
@@ -50,6 +56,18 @@ export class Hold {
       if (this.phase === "hold") this.end("failed");
       throw error;
     }
+  }
+
+  /** @param {import("./memory.js").Change[]} changes @param {Promise<unknown>} writing */
+  holds(changes, writing) {
+    this.waiting++;
+    const over = writing.catch(() => undefined);
+    for (const { type, id } of changes) this.writes.set(nameOf(type, id), over);
+  }
+
+  /** @param {string} type @param {string[]} ids */
+  async settled(type, ids) {
+    if (this.writes.size) await Promise.all(ids.map((id) => this.writes.get(nameOf(type, id))));
   }
 
   #expire() {
@@ -62,6 +80,7 @@ export class Hold {
   seal() {
     if (this.phase === "sealed") return;
     if (this.phase !== "hold") throw this.#over("cannot be sealed");
+    if (!this.timer) throw new SwitchRefused(`hold ${this.id} is not there yet`, { hint: "wait for the answer to phase=hold: it has the export" });
     clearTimeout(this.timer);
     this.phase = "sealed";
   }
@@ -107,6 +126,7 @@ export class Hold {
     this.session.lastHold = this;
     if (this.session.hold === this) this.session.hold = null;
     this.release();
+    if (!this.session.isStopped()) this.session.open();
   }
 
   /** @param {string} what */
@@ -118,6 +138,6 @@ export class Hold {
   }
 
   status() {
-    return { hold: this.id, to: this.to, phase: this.phase, since: this.since.toISOString(), waiting: this.waiting };
+    return { hold: this.id, to: this.to, phase: this.phase, since: this.since.toISOString(), waiting: this.waiting, unsent: this.session.socket?.kept.length ?? 0 };
   }
 }

@@ -35,7 +35,7 @@ function authStateOf(session) {
       creds: session.creds,
       keys: {
         /** @param {string} type @param {string[]} ids */
-        get: async (type, ids) => session.get(type, ids),
+        get: (type, ids) => session.read(type, ids),
         /** @param {Record<string, Record<string, any> | undefined>} data */
         set: (data) => session.set(data),
       },

@@ -50,6 +50,8 @@ export class Session {
     this.stoppedBy = null;
     /** @type {Socket | null} */
     this.socket = null;
+    /** Nothing may leave on any socket: what it would have to store is held. */
+    this.isShut = false;
     /** Everything that writes waits for what was asked before it. @type {Promise<unknown>} */
     this.tail = Promise.resolve();
     /** Creds that were not saved yet. @type {string | null} */
@@ -82,6 +84,13 @@ export class Session {
     return result;
   }
 
+  /** A key whose write is held is not told as it was: Baileys would go on from there, and store over what is held. Others are
+   * told at once. @param {string} type @param {string[]} ids */
+  async read(type, ids) {
+    if (this.hold) await this.hold.settled(type, ids);
+    return this.get(type, ids);
+  }
+
   /** @param {string} type @param {string[]} ids @returns {Record<string, any>} */
   get(type, ids) {
     this.refuseStopped();
@@ -110,8 +119,9 @@ export class Session {
     this.refuseStopped();
     const changes = changesOf(data); // now: what Baileys does to these values later is not meant
     if (!changes.length) return;
-    if (this.hold) this.hold.waiting++;
-    await this.inOrder(() => this.write(changes, null));
+    const writing = this.inOrder(() => this.write(changes, null));
+    this.hold?.holds(changes, writing);
+    await writing;
   }
 
   /** Never rejects: Baileys calls it from an event, where nobody would catch it. */
@@ -239,7 +249,24 @@ export class Session {
    * @param {import("./socket.js").BaileysSocket} socket */
   attach(socket) {
     this.socket = new Socket(socket);
+    this.socket.isShut = this.isShut;
     if (this.isStopped()) void this.socket.end(this.stoppedBy ?? undefined);
+  }
+
+  /** What is under way on the socket is finished, and nothing leaves from now on. @returns {Promise<boolean>} false when
+   * something would still leave later */
+  async shut() {
+    this.isShut = true;
+    const { socket } = this;
+    await socket?.quiet();
+    return (await socket?.shut()) ?? true;
+  }
+
+  /** The contrary of {@link shut}. */
+  open() {
+    this.isShut = false;
+    this.socket?.open();
+    this.socket?.resume();
   }
 
   /** Its socket is closed, and it is not on its way to another store. */
@@ -253,7 +280,7 @@ export class Session {
    * @template T @param {Error} reason @param {() => Promise<T>} copy of memory as it will stay @returns {Promise<T>}
    */
   async drain(reason, copy) {
-    await this.socket?.quiet();
+    await this.shut();
     try {
       return await this.inOrder(async () => {
         this.refuseStopped();
@@ -268,7 +295,7 @@ export class Session {
         return copied;
       });
     } catch (error) {
-      if (!this.isStopped()) this.socket?.resume();
+      if (!this.isStopped()) this.open();
       throw error;
     }
   }

@@ -8,6 +8,9 @@ const POLL_MS = 10;
 /** Baileys says nothing about some messages that it has answered: after this one is not at work any more. */
 const AT_WORK_MS = 10_000;
 
+/** Turns of the event loop in which Baileys stores the step of what it has just sent. */
+const TURNS = 3;
+
 /** @typedef {{end: (error?: Error) => unknown, ws?: any, ev?: any}} BaileysSocket */
 
 export class Socket {
@@ -20,6 +23,60 @@ export class Socket {
     socket.ev?.on?.("messages.upsert", (/** @type {any} */ { messages }) => {
       for (const { key } of messages) this.atWork.delete(key.id);
     });
+    this.isShut = false;
+    /** What Baileys wanted to send while it was shut. @type {any[][]} */
+    this.kept = [];
+    /** Frames that were handed over and have not left. */
+    this.leaving = 0;
+    /** @type {(...args: any[]) => unknown} */
+    this.send = () => undefined;
+    this.#tap(socket.ws?.socket);
+  }
+
+  /** @param {any} raw the connection below Baileys', if it has one */
+  #tap(raw) {
+    if (typeof raw?.send !== "function") return;
+    this.send = raw.send.bind(raw);
+    raw.send = (/** @type {any[]} */ ...args) => (this.isShut ? void this.kept.push(args) : this.#leave(args));
+  }
+
+  /** @param {any[]} args */
+  #leave(args) {
+    const done = args.at(-1);
+    if (typeof done !== "function") return this.send(...args);
+    this.leaving++;
+    return this.send(...args.slice(0, -1), (/** @type {any[]} */ ...result) => {
+      this.leaving--;
+      done(...result);
+    });
+  }
+
+  /**
+   * Nothing leaves from now on, and the step of everything that left is asked to be stored when this returns. Baileys sends a
+   * message first and stores its step afterwards: a process that ends between the two would use that step again, and what it
+   * sends then cannot be decrypted.
+   * @returns {Promise<boolean>} false when something is still on its way out
+   */
+  async shut() {
+    this.isShut = true;
+    const deadline = performance.now() + QUIET_MS;
+    while (this.leaving && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    for (let turn = 0; turn < TURNS; turn++) await new Promise((resolve) => setImmediate(resolve));
+    return this.leaving === 0;
+  }
+
+  /** What was kept leaves, in order. */
+  open() {
+    this.isShut = false;
+    for (const args of this.kept.splice(0)) this.#leave(args);
+  }
+
+  /** What was kept never leaves, and Baileys is told so. */
+  #drop() {
+    for (const args of this.kept.splice(0)) {
+      const done = args.at(-1);
+      if (typeof done === "function") done(new Error("the socket was ended before this was sent"));
+    }
   }
 
   /** One that was never attached may be open: nobody knows. */
@@ -50,6 +107,7 @@ export class Socket {
     const raw = this.socket.ws?.socket;
     const ended = Promise.resolve(this.socket.end(reason)).catch(() => undefined);
     raw?.resume?.(); // Baileys has let go of it: only the answer to the close is read
+    this.#drop();
     /** @type {NodeJS.Timeout | undefined} */
     let timer;
     const late = new Promise((resolve) => (timer = setTimeout(resolve, END_MS)));
