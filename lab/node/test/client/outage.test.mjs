@@ -296,6 +296,17 @@ function suite(fence) {
     assert.deepEqual(await stored("alice.0"), client.record(3));
   });
 
+  test("a session that wrote nothing all night has not been without its database all night", async () => {
+    const auth = await open({ cacheTtlMs: 60_000, onExpiry: "stop" });
+    const session = /** @type {any} */ (auth.service.sessions.get(COMPANY));
+    session.lastContact -= 8 * 3600_000;
+    database.proxy.refuse();
+    await auth.keys.set(alice(2));
+    const { state, outage } = /** @type {any} */ (auth.status());
+    assert.deepEqual([state, outage.expired, outage.age_seconds < 60], ["outage", false, true]);
+    await auth.keys.set(alice(3)); // it goes on
+  });
+
   test("with onExpiry stop it ends there, and the next start replays what it wrote", async () => {
     const auth = await open({ cacheTtlMs: 300, onExpiry: "stop" });
     database.proxy.refuse();

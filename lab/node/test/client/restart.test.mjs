@@ -105,6 +105,16 @@ test("a start without the database works after an orderly end", async () => {
   assert.ok(auth.sentry.sent.some(({ message, level }) => message === "session cache in use" && level === "warning"));
 });
 
+test("a start without the database works after the orderly end of a session that wrote nothing all night", async () => {
+  const first = await startHere();
+  const session = /** @type {any} */ (first.service.sessions.get(COMPANY));
+  session.lastContact -= 8 * 3600_000;
+  await first.close();
+  database.proxy.refuse();
+  const auth = await startHere();
+  assert.deepEqual(await auth.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(1) });
+});
+
 test("while the database serves there is no cache that could be taken for the session later", async () => {
   const child = await startChild();
   await child.ask({ do: "set", data: { session: { "alice.0": client.record(2) } } });

@@ -183,8 +183,14 @@ export class Session {
     this.service.metrics.keys.set({ company: this.company }, this.memory.size);
   }
 
+  /** A session that wrote nothing for hours was not without its database for hours. */
+  #idleSince() {
+    this.lastContact = Math.max(this.lastContact, this.service.lock.lastContact);
+  }
+
   /** @param {Error} reason */
   async beginOutage(reason) {
+    this.#idleSince();
     this.state = "outage";
     this.outage = new Outage(this, randomUUID(), this.lastContact);
     this.touch();
@@ -333,6 +339,7 @@ export class Session {
     if (this.state === "stopped") return;
     await this.outage?.settle();
     if (this.state === "online" && !this.fileStore) {
+      this.#idleSince();
       await this.service.files.writeCache(this, null).catch((error) => {
         this.log.warn({ company: this.company, error: error.message }, "no cache is left for a start without the database");
       });

@@ -42,6 +42,7 @@ export class WriterLock {
     /** Companies whose lock this connection holds. @type {Set<string>} */
     this.held = new Set();
     this.closed = false;
+    this.lostAt = 0;
     /** @type {Promise<unknown>} */
     this.asked = Promise.resolve();
   }
@@ -58,6 +59,12 @@ export class WriterLock {
   /** @param {string} company */
   holds(company) {
     return this.held.has(company);
+  }
+
+  /** Until when this process had its database: while the connection stands nobody else can have written, however long nothing
+   * was asked. Milliseconds since 1970. */
+  get lastContact() {
+    return this.client ? Date.now() : this.lostAt;
   }
 
   /** Holds the lock when it returns. Throws WriterBusy with the holder's name, or Unavailable. @param {string} company */
@@ -153,6 +160,7 @@ export class WriterLock {
   #lost(client, error) {
     if (client !== this.client) return;
     this.client = null;
+    this.lostAt = Date.now();
     this.held.clear();
     this.log.warn({ reason: classOf(error) }, "the connection that holds the writer's locks was lost");
     void client.end().catch(() => undefined);
