@@ -29,9 +29,36 @@ class Measured:
 def run(work: Path, rounds: int) -> list[Result]:
     lab = Lab.up(work)
     try:
-        return _measure(lab, rounds)
+        measured = _measure(lab, rounds)
     finally:
         lab.down()
+    lab = Lab.up(work.with_name(f"{work.name}-client"), client=True)
+    try:
+        return measured + _measure_live(lab, rounds)
+    finally:
+        lab.down()
+
+
+def _measure_live(lab: Lab, rounds: int) -> list[Result]:
+    """The same with the session client, and code that runs on both stores: nothing is restarted."""
+    lines = []
+    measured = {name: Measured(name) for name in ("emergency_failover", "failback")}
+    for _ in range(rounds):
+        for name, each in measured.items():
+            if name == "emergency_failover":
+                lab.break_("postgres-kill")
+                lab.message(lab.companies[0].id, "in the outage")  # else its client would not know of it yet
+            else:
+                lab.heal()
+            played = _play(lab, name, *GIVEN, "-e", "failover_code_source=none", "-e", "failover_mode=live")
+            _add(each, played)
+    for name, each in measured.items():
+        whole, held = statistics.median(each.whole), statistics.median(each.down)
+        lines.append(
+            Result(f"`{name}` without a restart (mode live): the whole playbook; writes held {human(held)}",
+                   human(whole), "", None, f"<= {WHOLE_FLOOR_SECONDS:g} s", whole <= WHOLE_FLOOR_SECONDS)
+        )  # fmt: skip
+    return lines
 
 
 def _measure(lab: Lab, rounds: int) -> list[Result]:
