@@ -248,6 +248,6 @@ options:
         second; nothing restarts, and WhatsApp sees nothing. V(restart) stops the application and starts it again.
       - V(auto) takes V(live) where it can; the plan says why not where it cannot. V(live) is refused then.
     type: str
-    choices: [auto, live, restart]
-    default: auto
+    choices: [restart, live, auto]
+    default: restart
 """

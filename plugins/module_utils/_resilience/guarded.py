@@ -212,6 +212,10 @@ def read_file(path: PathLike) -> bytes:
         return read_at(directory, name)
 
 
+#: of one file that somebody else may have made; a session of 100,000 keys is a tenth of it
+_LARGEST_FILE = 256 * 1024 * 1024
+
+
 def read_at(directory: int, name: str) -> bytes:
     """The content of a file in ``directory``. Raises OSError; ForeignFiles for what is no plain file."""
     try:
@@ -223,7 +227,10 @@ def read_at(directory: int, name: str) -> bytes:
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise link_refused(name)
-        return stream.read()
+        content = stream.read(_LARGEST_FILE + 1)
+        if len(content) > _LARGEST_FILE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
+        return content
 
 
 def rename(source: PathLike, target: PathLike) -> None:

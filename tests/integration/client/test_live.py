@@ -26,7 +26,7 @@ from tests.integration.failover.test_moves import newest_report
 @pytest.fixture
 def host(lab: Lab) -> Iterator[Host]:
     """The deployed code of this application runs on both stores."""
-    host = Host(lab, mirror_dir=lab.mirror_dir, code={"source": "none"})
+    host = Host(lab, mirror_dir=lab.mirror_dir, code={"source": "none"}, policy={"mode": "auto"})
     lab.wait_open()
     if "USE_DATABASE_AUTH_STATE" in environment_of(host.pid()):
         # A test before had it restarted with flags of its own, which PM2 keeps as long as it knows the process.

@@ -41,8 +41,8 @@ def left(settings: FailoverSettings, *, pid: int = DEAD, seconds_ago: float = 0.
     directory = Path(settings.client_dir)
     write_cache(directory, **more)  # type: ignore[arg-type]
     write_journal(directory, **more)  # type: ignore[arg-type]
-    own(directory, pid)
     age(directory, seconds_ago)
+    own(directory, pid)
 
 
 def source(kind: str, *, age_seconds: float = 0.0, answers: bool = True) -> SourceReport:
@@ -99,7 +99,9 @@ def test_what_ended_in_order_comes_behind_a_primary_that_answers(
     known_writers(monkeypatch, {COMPANY: "t1"})
     assert not offer_of(settings, source("primary")).complete
     known_writers(monkeypatch, None)
-    assert offer_of(settings, source("primary", answers=False)).complete
+    mirror = source("mirror", age_seconds=5)
+    assert offer_of(settings, source("primary", answers=False), mirror).complete
+    assert not offer_of(settings, source("primary", answers=False)).complete
 
 
 def test_a_journal_of_before_a_failover_is_refused(settings: FailoverSettings) -> None:

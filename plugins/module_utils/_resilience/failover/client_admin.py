@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from pathlib import Path
 from typing import Any, Dict
 
@@ -37,8 +38,8 @@ def ask(client_dir: str, method: str, path: str, *, seconds: float) -> Dict[str,
     try:
         connection.request(method, path)
         response = connection.getresponse()
-        content = json.loads(response.read(_LARGEST_ANSWER))
-    except (OSError, ValueError, http.client.HTTPException) as exc:
+        content = json.loads(_read_within(response, seconds))
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as exc:
         raise Unavailable(
             f"the client does not answer: {exc}",
             operation=f"{method} {path}",
@@ -56,6 +57,20 @@ def ask(client_dir: str, method: str, path: str, *, seconds: float) -> Dict[str,
             hint="see the application's log",
         )
     return content
+
+
+def _read_within(response: http.client.HTTPResponse, seconds: float) -> bytes:
+    """All of the answer, or TimeoutError: the socket's own time-out begins anew with each byte."""
+    limit = time.monotonic() + seconds
+    content = b""
+    while len(content) <= _LARGEST_ANSWER:
+        piece = response.read1(65536)
+        if not piece:
+            return content
+        content += piece
+        if time.monotonic() > limit:
+            raise TimeoutError(f"no end of its answer after {seconds:g} s")
+    raise ValueError("its answer is too long")
 
 
 def journal_errors(client_dir: str, *, seconds: float = 1.0) -> Dict[str, str]:

@@ -209,6 +209,20 @@ def drain(client_dir: str, company: str, *, accept_data_loss: bool) -> Dict[str,
     return {"manifest_sha256": copy.manifest_sha256, "snapshot_at": copy.snapshot_at}
 
 
+def last_copies(client_dir: str, drained: Mapping[str, Any]) -> Dict[str, Any]:
+    """Those of the ``drained`` that are the last still. A run that was cut off may be resumed by a host that has booted
+    since: its application was started anew and has gone on, and the copies are of before.
+    """
+    if not drained:
+        return {}
+    try:
+        answer = ask(client_dir, "GET", "/status", seconds=_STATUS_SECONDS)
+    except (Unavailable, ApplicationError):
+        return {}  # what it left on disk tells the rest
+    known = (answer.get("drained") or {}).get("companies") or {}
+    return {company: copy for company, copy in drained.items() if company in known}
+
+
 def resume(client_dir: str, companies: Sequence[str]) -> None:
     """Let the running client open them again. One that is gone needs no word."""
     for company in companies:

@@ -143,9 +143,12 @@ def _is_of_before(copy: ClientCopy, entry: StoreOfRecord) -> bool:
 
 
 def _seen_later(copy: ClientCopy, others: Sequence[SourceReport]) -> bool:
-    """Whether some source has seen a database that served after the client's last word; by this host's clock alone."""
+    """Whether some source has seen a database that served after the client's last word; by this host's clock alone.
+    Where none answers, nobody can say that none has.
+    """
     written = age_seconds(copy.written_at)
-    return any(report.answers and report.age_seconds < written for report in others)
+    answering = [report for report in others if report.answers]
+    return not answering or any(report.age_seconds < written for report in answering)
 
 
 def _answers(others: Sequence[SourceReport]) -> bool:

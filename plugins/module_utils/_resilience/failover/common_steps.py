@@ -10,10 +10,12 @@ from __future__ import annotations
 import socket
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Mapping, Sequence
 
+from .._thirdparty import require
 from ..errors import ApplicationError, ResilienceError, VerificationFailed
-from ..sessions.published import reconcile
+from ..postgres import connect_within
+from ..sessions.published import read_published, reconcile
 from ..sessions.record import FILES, StoreOfRecord
 from ..steps.engine import Notes, Result, Step
 from .context import FailoverContext, companies_text
@@ -26,6 +28,7 @@ from .services import ServiceStatus
 
 #: why the record was not copied to PostgreSQL, where nobody expects that it is
 NO_ANSWER = "PostgreSQL does not answer"
+_TOLD_SECONDS = 1.0
 
 
 class RecordStore(Step[FailoverContext]):
@@ -75,8 +78,27 @@ class RecordStore(Step[FailoverContext]):
 
     def undo(self, context: FailoverContext, result: Result) -> None:
         before = {company: StoreOfRecord(**entry) for company, entry in result.get("before", {}).items()}
-        context.record.restore(before, by=f"undo of {context.run_id}")
+        told = result.get("published") != NO_ANSWER or _is_told(context, before)
+        context.record.restore(before, by=f"undo of {context.run_id}", told=told)
         _publish(context, list(before))
+
+
+def _is_told(context: FailoverContext, before: Mapping[str, StoreOfRecord]) -> bool:
+    """Whether PostgreSQL came back meanwhile and was told by the mirror's service."""
+    try:
+        connection = connect_within(
+            context.settings.database, _TOLD_SECONDS, operation="read published store of record"
+        )
+    except ResilienceError:
+        return False
+    try:
+        with connection.cursor() as cursor:
+            published = read_published(cursor, list(before))
+    except (ResilienceError, require("psycopg2").Error):
+        return True  # nobody can say: then what is told later has to be newer
+    finally:
+        connection.close()
+    return any(published[company].epoch > entry.epoch for company, entry in before.items() if company in published)
 
 
 def _publish(context: FailoverContext, companies: Sequence[str]) -> str:

@@ -53,6 +53,9 @@ class VerifyConnection(Step[FailoverContext]):
     def _judge(self, context: FailoverContext, health: ApplicationHealth, company: str) -> Tuple[str, str]:
         """(open | waiting | excused, why) for one company."""
         now = health.company(company)
+        held_back = context.result_or_empty("start").get("failed", {}).get(company)
+        if held_back:
+            return "waiting", held_back
         before = context.result("preflight").get("health", {}).get(company, {})
         if now.connection == OPEN and now.store in (None, context.target):
             expected = context.result_or_empty("verify").get("keys", {}).get(company)

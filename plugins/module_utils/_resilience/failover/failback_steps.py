@@ -19,6 +19,7 @@ from ..sessions.importing import CompanyImport, ImportReport, import_companies
 from ..sessions.postgres_store import open_snapshot
 from ..sessions.verify import compare, inspect_company
 from ..steps.engine import Notes, Result, Step
+from .client_memory import discard_copies
 from .common_steps import (
     RecordStore,
     StartApplication,
@@ -218,6 +219,7 @@ class ArchiveFiles(Step[FailoverContext]):
                     archived[company] = str(target)
             context.home.sync(context.home.private)  # which lies in the home, as the places did
             context.home.expire_previous()
+        discard_copies(context.settings.client_dir, list(context.result("stop").get("drained", {})))
         if context.settings.mirror_dir:
             # The mirror's copies are of before the failover: without a scan now, a database that dies again at once
             # would leave nothing to fail over to.

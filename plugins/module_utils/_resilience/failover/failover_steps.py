@@ -36,7 +36,7 @@ from .plan import silent_in_plan
 from .readiness import check_space, failover_checks, require
 from .settings import FailoverSettings
 from .source_reports import CLIENT
-from .sources import assess_sources, choose, pinned, require_any
+from .sources import assess_sources, choose, pinned, refuse_doubtful_client, require_any
 from .staging import Staged, StagedSession, discard_staging, first_error, prove_by_baileys, stage_companies
 from .stop_step import StopApplication
 
@@ -76,6 +76,8 @@ class ChooseSource(Step[FailoverContext]):
         companies = context.moving()
         silent = silent_in_plan(context.run_directory)
         reports = assess_sources(context.settings, companies, refresh_mirror=True, silent=silent)
+        if context.live:
+            refuse_doubtful_client(reports, companies)
         # A session that moves while it runs is what its client has in memory.
         chosen = choose(pinned(context.settings, CLIENT) if context.live else context.settings, reports, companies)
         require_any(context.settings, chosen, reports)
@@ -244,6 +246,19 @@ def _is_ours(place: Path, manifest_sha256: str) -> bool:
         return False
 
 
+def _refuse_copy_before_hold(context: FailoverContext, session: StagedSession) -> None:
+    """A session that moves while it runs has to be what its client held, and no copy of a moment before."""
+    held = context.result("stop").get("drained", {}).get(session.company, {})
+    if context.live and (session.source != CLIENT or session.snapshot_at != held.get("snapshot_at")):
+        raise VerificationFailed(
+            f"the copy in its place is of {session.snapshot_at}, and not what its client holds"
+            f" ({context.result('export')['problems'].get(session.company, 'no reason was given')})",
+            operation="verify company",
+            subject=session.company,
+            hint="run again; with failover_mode restart the application is restarted instead",
+        )
+
+
 class Verify(Step[FailoverContext]):
     name = "verify"
     title = "verify the files: hashes, creds, and every key loaded by Baileys"
@@ -256,8 +271,9 @@ class Verify(Step[FailoverContext]):
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         stage, export = context.result("stage"), context.result("export")
         staged = Staged.from_dict(export)
-        for company in staged.sessions:
+        for company, session in staged.sessions.items():
             verify_directory(context.home.directory(company))
+            _refuse_copy_before_hold(context, session)
         return {
             "manifests": {company: each.manifest_sha256 for company, each in staged.sessions.items()},
             "companies": sorted(staged.sessions),

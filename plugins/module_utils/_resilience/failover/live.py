@@ -55,7 +55,7 @@ def choose_mode(context: FailoverContext) -> Mode:
     """
     wanted = context.settings.policy.mode
     if wanted == RESTART:
-        return Mode(RESTART, "failover_mode is restart")
+        return Mode(RESTART)
     why_not = _why_not(context)
     if not why_not:
         return Mode(LIVE)
@@ -136,13 +136,21 @@ def seal(context: FailoverContext, companies: Iterable[str]) -> None:
     """From now on these holds do not end by themselves. Raises ApplicationError for one that has ended already: then
     its session has gone on where it was, and the copy is not the session any more.
     """
+    over = gone_over(context, list(holds_of(context)))
     for company in companies:
-        _request(context.settings, company, "seal", _WORD_SECONDS, hold=holds_of(context)[company])
+        if company not in over:
+            _request(context.settings, company, "seal", _WORD_SECONDS, hold=holds_of(context)[company])
+
+
+def _directory(context: FailoverContext, company: str) -> str:
+    """Spelled as the client does: one of the two may go through a link."""
+    answer = ask(context.settings.client_dir, "GET", "/status", seconds=_WORD_SECONDS)
+    return f"{str(answer.get('sessions_dir', '')).rstrip('/')}/company_{company}"
 
 
 def commit(context: FailoverContext, company: str) -> None:
     """The session goes on in the new store. A process that was started anew meanwhile is there by its flags."""
-    directory = {"directory": str(context.home.directory(company))} if context.target == FILES else {}
+    directory = {"directory": _directory(context, company)} if context.target == FILES else {}
     try:
         _request(context.settings, company, "commit", _COMMIT_SECONDS, hold=holds_of(context)[company], **directory)
     except (ApplicationError, Unavailable):
@@ -151,10 +159,30 @@ def commit(context: FailoverContext, company: str) -> None:
 
 
 def abort(context: FailoverContext, companies: Iterable[str]) -> None:
-    """These sessions go on where they were. A process that is gone holds nothing."""
+    """These sessions go on where they were, in the epoch that the record has for them by now. A process that is gone
+    holds nothing.
+    """
     for company in companies:
+        epoch = str(context.record.get(company).epoch)
         with contextlib.suppress(ApplicationError, Unavailable):
-            _request(context.settings, company, "abort", _WORD_SECONDS, hold=holds_of(context)[company])
+            hold = holds_of(context)[company]
+            _request(context.settings, company, "abort", _WORD_SECONDS, hold=hold, epoch=epoch)
+
+
+def refuse_holds_that_stay(context: FailoverContext) -> None:
+    """Raise StepFailed when the client holds a session still: it was not told, or is busy with the commit."""
+    try:
+        now = sessions(context.settings.client_dir)
+    except ResilienceError:
+        return  # gone, and its holds with it
+    stay = [company for company, hold in holds_of(context).items() if _is_held(now.get(company), hold, sealed=False)]
+    if stay:
+        raise StepFailed(
+            f"its client still holds the writes of company {stay[0]} ({len(stay)} such)",
+            operation="let sessions go on",
+            subject=context.settings.host,
+            hint="see the application's log; then: baileys-resilience failover undo",
+        )
 
 
 def holds_of(context: FailoverContext) -> Dict[str, str]:
@@ -164,14 +192,17 @@ def holds_of(context: FailoverContext) -> Dict[str, str]:
 
 
 def all_held(context: FailoverContext, *, sealed: bool = False) -> bool:
-    """Whether every hold of this run is one still, so that nothing was written since; with ``sealed``, one without an
-    end.
+    """Whether every hold of this run is one still, so that nothing was written since, or its session has gone over;
+    with ``sealed``, one without an end.
     """
     try:
         now = sessions(context.settings.client_dir)
     except ResilienceError:
         return False
-    return all(_is_held(now.get(company), hold, sealed) for company, hold in holds_of(context).items())
+    return all(
+        now.get(company, {}).get("store") == context.target or _is_held(now.get(company), hold, sealed)
+        for company, hold in holds_of(context).items()
+    )
 
 
 def _is_held(session: Optional[Mapping[str, Any]], hold: str, sealed: bool) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Dict, List
 from ..errors import ApplicationError, ResilienceError
 from ..steps.engine import Notes, Result
 from .context import FailoverContext
-from .live import abort, all_held, commit, gone_over, hold, holds_of
+from .live import abort, all_held, commit, gone_over, hold, holds_of, refuse_holds_that_stay
 
 
 def hold_writes(context: FailoverContext, notes: Notes) -> Result:
@@ -36,16 +36,11 @@ def still_held(context: FailoverContext) -> bool:
     """Asked at a resume. A hold that has ended, or whose process was started anew on the old store, is made again, and
     everything behind it too: the session has written since. A process that was started on the new store has gone over.
     """
-    return all_held(context) or _all_over(context)
+    return all_held(context)
 
 
 def still_sealed(context: FailoverContext) -> bool:
-    return all_held(context, sealed=True) or _all_over(context)
-
-
-def _all_over(context: FailoverContext) -> bool:
-    held = list(holds_of(context))
-    return len(gone_over(context, held)) == len(held)
+    return all_held(context, sealed=True)
 
 
 def let_go_on(context: FailoverContext, notes: Notes) -> Result:
@@ -87,9 +82,12 @@ def take_back_holds(context: FailoverContext) -> None:
     that are taken back by now: it is started once more.
     """
     holds = holds_of(context)
+    held = all_held(context)
     abort(context, holds)
+    refuse_holds_that_stay(context)
     running = context.service.status().running
-    if running and not gone_over(context, list(holds)):
+    # One that was started anew may have read the new flags, and not be open yet.
+    if running and (held or "switch_env" not in context.state().started) and not gone_over(context, list(holds)):
         return
     if running:
         context.service.stop()

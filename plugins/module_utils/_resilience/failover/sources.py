@@ -200,6 +200,22 @@ def pinned(settings: FailoverSettings, kind: str) -> FailoverSettings:
     return replace(settings, policy=replace(settings.policy, source=kind))
 
 
+def refuse_doubtful_client(reports: Sequence[SourceReport], companies: Sequence[str]) -> None:
+    """Raise StepFailed when something stands against what the client has: another source is to be preferred then, and
+    that needs a restart.
+    """
+    for report in reports:
+        for company in companies if report.kind == CLIENT else ():
+            problem = report.offers.get(company, Offer(problem="it is not open")).problem
+            if problem:
+                raise StepFailed(
+                    f"the sessions cannot move while they run: {problem}",
+                    operation="choose source",
+                    subject=f"company {company}",
+                    hint="run again with failover_mode restart",
+                )
+
+
 def require_any(
     settings: FailoverSettings, chosen: Mapping[str, Sequence[str]], reports: Sequence[SourceReport]
 ) -> None:

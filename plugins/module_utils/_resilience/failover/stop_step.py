@@ -10,7 +10,7 @@ from typing import List, Sequence
 
 from ..errors import ApplicationError, StepFailed
 from ..steps.engine import Notes, Result, Step
-from .client_memory import drain, resume
+from .client_memory import drain, last_copies, resume
 from .context import FailoverContext
 from .envfile import EnvFile, read_values
 from .flags import wrong_flags
@@ -45,15 +45,16 @@ class StopApplication(Step[FailoverContext]):
         stopped_at = context.result_or_empty("stop").get("stopped_at") or time.time()
         noted = {name: before.get(name, default) for name, default in (("pids", []), ("identities", {}))}
         result = {"was_running": before.get("running", True), **noted, "stopped_at": stopped_at}
-        drained = dict(context.result_or_empty("stop").get("drained", {}))
+        drained = last_copies(context.settings.client_dir, context.result_or_empty("stop").get("drained", {}))
         notes.keep(**result, drained=drained)
         for company in _alone_with_client(context):
             if company not in drained:
                 accepted = context.settings.policy.accept_data_loss
                 drained[company] = drain(context.settings.client_dir, company, accept_data_loss=accepted)
                 notes.keep(**result, drained=drained)
+        notes.keep(**result, drained=drained, told=True)
         context.service.stop()
-        return {**result, "drained": drained}
+        return {**result, "drained": drained, "told": True}
 
     def verify(self, context: FailoverContext, result: Result) -> None:
         alive = [] if context.live else _still_alive(result)
@@ -80,7 +81,7 @@ class StopApplication(Step[FailoverContext]):
                 context.service.stop()
         else:
             resume(context.settings.client_dir, list(result.get("drained", {})))
-            if _runs_as_before(context, result):
+            if not result.get("told") or _runs_as_before(context, result):
                 return
         context.service.start(context.flags(context.store_in_use()))
 

@@ -133,9 +133,10 @@ def read_copy(directory: Path, company: str) -> ClientCopy:
             except _Changing as exc:
                 if look == _LOOKS:
                     raise _refused(company, str(exc)) from exc
-            except (ValueError, KeyError, TypeError) as exc:
-                # Whole by its checksum, and yet of another shape: no client of ours wrote it.
-                raise _refused(company, f"cache or journal cannot be read: {exc!r}") from exc
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+                # Whole by its checksum, and yet of another shape: no client of ours wrote it. Not its text, which may
+                # be a key.
+                raise _refused(company, f"cache or journal cannot be read: {type(exc).__name__}") from None
     finally:
         os.close(descriptor)
     raise AssertionError("unreachable")
@@ -271,13 +272,22 @@ def _bytes(text: str, subject: str) -> bytes:
 def _is_alive(directory: int, stem: str) -> bool:
     """Whether the process of this host lives that has the session: ``wa-session/<host>/<pid>/<random>``."""
     try:
-        _prefix, host, pid, _random = guarded.read_at(directory, f"{stem}.owner").decode("utf-8").split("/")
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError, ResilienceError):
+        owner = guarded.read_at(directory, f"{stem}.owner").decode("utf-8")
+        _prefix, host, pid, _random = owner.split("/")
+        # After a boot the number may be that of any other process: one that began before it wrote this is not.
+        began = _began_at(int(pid))
+        return host == _this_host() and began <= os.lstat(f"{stem}.owner", dir_fd=directory).st_mtime + 1.0
+    except (OSError, ValueError, IndexError, ResilienceError):
         return False
-    return host == _this_host()
+
+
+def _began_at(pid: int) -> float:
+    """When a process of this host began, in seconds since 1970. Raises OSError when it is gone."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stream:
+        ticks = int(stream.read().rpartition(")")[2].split()[19])
+    with open("/proc/stat", encoding="ascii") as stream:
+        booted = next(int(line.split()[1]) for line in stream if line.startswith("btime "))
+    return booted + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _this_host() -> str:

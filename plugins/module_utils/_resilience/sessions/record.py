@@ -117,15 +117,16 @@ class StoreRecord:
                 moved[company] = entries[company] = before
         return moved
 
-    def restore(self, earlier: Mapping[str, StoreOfRecord], *, by: str) -> None:
+    def restore(self, earlier: Mapping[str, StoreOfRecord], *, by: str, told: bool = True) -> None:
         """Take back a move that no writer has followed. The epoch still grows: what was written under the taken-back
-        one stays void.
+        one stays void. A move that nobody was ``told`` of leaves no trace: the application's client, which goes on in
+        the epoch that it knows, would be taken for one of before.
         """
         with self._changing() as entries:
             for company, entry in earlier.items():
                 current = entries.get(company, StoreOfRecord())
                 if current.store != entry.store:
-                    epoch = current.epoch + 1
+                    epoch = current.epoch + 1 if told else entry.epoch
                     entries[company] = StoreOfRecord(entry.store, epoch, now_iso(), by, entry.place, entry.lineage)
 
     def replace(self, company: str, seen: StoreOfRecord, entry: StoreOfRecord) -> bool:
