@@ -62,3 +62,37 @@ def client(directory: Path, answers: Answers) -> Iterator[list[str]]:
             server.shutdown()
             thread.join()
             place.unlink()
+
+
+class _Dribble(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while not self.server.over.wait(0.02):  # type: ignore[attr-defined]
+                self.wfile.write(b" ")
+
+    def address_string(self) -> str:
+        return "local"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def dribbling(directory: Path) -> Iterator[None]:
+    """A socket that answers a byte at a time, and never to the end."""
+    place = directory / "admin.sock"
+    with socketserver.ThreadingUnixStreamServer(str(place), _Dribble) as server:
+        server.daemon_threads = True
+        over = threading.Event()
+        server.over = over  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join()
+            place.unlink()

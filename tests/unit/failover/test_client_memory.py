@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 
 from baileys_resilience.clock import now_iso
-from baileys_resilience.errors import ApplicationError, ResilienceError, StoreError, Unavailable
+from baileys_resilience.errors import ApplicationError, ResilienceError, StepFailed, StoreError, Unavailable
 from baileys_resilience.failover.client_admin import ask, journal_errors
-from baileys_resilience.failover.client_memory import ClientMemory, assess_client, drain, resume
+from baileys_resilience.failover.client_memory import ClientMemory, assess_client, drain, last_copies, resume
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
 from baileys_resilience.failover.source_reports import Offer, SourceReport
+from baileys_resilience.failover.sources import refuse_doubtful_client
 from baileys_resilience.sessions.directory_store import SessionsHome
 from baileys_resilience.sessions.export import export_companies
 from baileys_resilience.sessions.manifest import read_manifest
 from baileys_resilience.sessions.model import RawKey
 from baileys_resilience.sessions.record import FILES, POSTGRES, StoreRecord
-from tests.support.client_admin import client
+from tests.support.client_admin import client, dribbling
 from tests.support.client_copies import COMPANY
 from tests.support.sources import MemorySource
 from tests.support.synthetic import SMALL_MIX, make_company
@@ -159,6 +160,31 @@ def test_a_client_that_runs_and_makes_no_last_copy_is_not_stopped(directory: Pat
         assert "nothing was stopped" in caught.value.hint
         assert "no space left" in drain(str(directory), COMPANY, accept_data_loss=True)["error"]
     assert "the client does not answer" in drain(str(directory), COMPANY, accept_data_loss=False)["error"]
+
+
+def test_a_last_copy_is_one_only_while_the_process_says_so(directory: Path) -> None:
+    copies = {COMPANY: {"manifest_sha256": "abc", "snapshot_at": now_iso()}, "962302": {"error": "x"}}
+    assert last_copies(str(directory), {}) == {}
+    assert last_copies(str(directory), copies) == {}  # started anew by a boot, and gone again
+    with client(directory, {STATUS: (200, {"sessions": [], "drained": {"companies": {COMPANY: "2026"}}})}):
+        assert last_copies(str(directory), copies) == {COMPANY: copies[COMPANY]}
+    with client(directory, {STATUS: (200, {"sessions": [], "drained": {"companies": {}}})}):
+        assert last_copies(str(directory), copies) == {}
+
+
+def test_what_stands_against_a_client_keeps_it_from_moving_while_it_runs() -> None:
+    whole, lossy = Offer({"session": 2}), Offer({"session": 1}, "keys that the mirror holds are gone")
+    refuse_doubtful_client([SourceReport("mirror", "", offers={COMPANY: lossy})], [COMPANY])
+    refuse_doubtful_client([SourceReport("client", "", offers={COMPANY: whole})], [COMPANY])
+    for offers in ({COMPANY: lossy}, {}):
+        with pytest.raises(StepFailed) as caught:
+            refuse_doubtful_client([SourceReport("client", "", offers=offers)], [COMPANY])
+        assert "failover_mode restart" in caught.value.hint
+
+
+def test_an_answer_that_dribbles_has_an_end(directory: Path) -> None:
+    with dribbling(directory), pytest.raises(Unavailable, match="no end of its answer"):
+        ask(str(directory), "GET", "/status", seconds=0.3)
 
 
 def test_resume_asks_for_each_and_a_dead_client_needs_no_word(directory: Path) -> None:

@@ -148,6 +148,21 @@ def test_what_is_whole_by_its_checksum_and_of_another_shape(tmp_path: Path) -> N
     assert refused(tmp_path).startswith("cache or journal cannot be read")
 
 
+def test_a_process_that_began_later_is_another_one(tmp_path: Path) -> None:
+    """After a boot its number may be that of any process."""
+    write_cache(tmp_path)
+    write_journal(tmp_path)
+    own(tmp_path, os.getpid())
+    age(tmp_path, 10 * 365 * 24 * 3600)
+    assert not read_copy(tmp_path, COMPANY).alive
+
+
+def test_a_file_without_an_end_is_not_read_to_the_end(tmp_path: Path) -> None:
+    with (tmp_path / f"{COMPANY}.cache").open("wb") as stream:
+        stream.truncate(1 << 40)
+    assert "too large" in refused(tmp_path).lower()
+
+
 def test_a_link_in_the_place_of_a_file_is_not_followed(tmp_path: Path) -> None:
     real = write_cache(tmp_path, outage=None)
     real.rename(tmp_path / "elsewhere")

@@ -49,6 +49,13 @@ def test_each_change_grows_the_epoch_and_leaves_others_alone(record: StoreRecord
     }
 
 
+def test_a_move_that_nobody_was_told_of_leaves_no_trace(record: StoreRecord) -> None:
+    before = {"962301": record.get("962301")}
+    record.move(["962301"], FILES, by="run-1", places={})
+    record.restore(before, by="run-1", told=False)
+    assert (record.get("962301").store, record.get("962301").epoch) == (POSTGRES, 0)
+
+
 def test_a_move_that_is_taken_back_grows_the_epoch_and_keeps_the_lineage_of_the_data(record: StoreRecord) -> None:
     before = {"962301": record.get("962301")}
     record.move(["962301"], FILES, by="run-1", places={})

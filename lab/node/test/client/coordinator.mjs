@@ -70,8 +70,8 @@ export function coordinator({ dir, sessionsDir, admin, flag = () => undefined })
     put: (company, to, held) => (to === "files" ? putFiles(company, held.export) : putRows(company, held.export)),
     /** @param {string} company @param {string} hold */
     seal: (company, hold) => store(company, `phase=seal&hold=${hold}`),
-    /** @param {string} company @param {string} hold */
-    abort: (company, hold) => store(company, `phase=abort&hold=${hold}`),
+    /** @param {string} company @param {string} hold @param {string} [more] */
+    abort: (company, hold, more = "") => store(company, `phase=abort&hold=${hold}${more}`),
     /** @param {string} company @param {Store} to @param {string} hold */
     commit: (company, to, hold) =>
       store(company, `to=${to}&phase=commit&hold=${hold}${to === "files" ? `&directory=${encodeURIComponent(placeOf(company))}` : ""}`),

@@ -147,6 +147,20 @@ test("a sealed hold does not end by itself, and an abort undoes it", async () =>
   assert.deepEqual(await inFile(auth, "session", "alice.0"), client.record(2));
 });
 
+test("a move that PostgreSQL was told of and that is taken back costs the session no later outage", async () => {
+  const auth = await open();
+  const held = await auth.moving.hold(COMPANY, "files");
+  await auth.moving.seal(COMPANY, held.hold);
+  await database.admin.query("INSERT INTO baileys_resilience.stores VALUES ($1, 'postgres', 2, now(), 'h', 'r')", [COMPANY]); // there and back
+  await auth.moving.abort(COMPANY, held.hold, "&epoch=2");
+  assert.equal(auth.status().epoch, 2);
+  database.proxy.refuse();
+  await auth.keys.set({ session: { "alice.0": client.record(2) } });
+  database.proxy.heal();
+  await client.until("the journal is replayed", () => auth.status().state === "online");
+  assert.deepEqual(await stored(), client.record(2));
+});
+
 /** @type {[string, (place: string) => void, RegExp][]} */
 const TAMPERED = [
   ["with another content", (place) => writeFileSync(join(place, "session-alice.0.json"), JSON.stringify(client.record(7))), /1 differ, 0 are missing, 0 are not/],
