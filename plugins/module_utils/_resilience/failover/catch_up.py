@@ -145,7 +145,7 @@ def _left_by_client(
     others = [
         SourceReport(kind, "", answers=bool(each["answers"]), age_seconds=float(each["age_seconds"]) + elapsed)
         for kind, each in reports.items()
-        if kind != JOURNAL
+        if kind not in (CLIENT, JOURNAL)  # which know of the same process, and of no database
     ]
     ended_now = [company for company, each in staged.items() if each.source in (CLIENT, JOURNAL)]
     told = reports.get(JOURNAL, {}).get("offers", {})

@@ -28,6 +28,7 @@ from ..sessions.manifest import MANIFEST_FILE, read_manifest
 from ..sessions.model import KeySink, RawCreds, SourceInfo
 from ..sessions.record import StoreOfRecord, StoreRecord
 from .client_admin import SOCKET, ask
+from .context import FailoverContext
 from .settings import FailoverSettings
 from .source_reports import CLIENT, PRIMARY, Offer, SourceReport
 
@@ -95,6 +96,15 @@ class ClientMemory:
                 hint=f"is its WA_SESSION_EXPORT_DIR {self._home.path}? Run again",
             )
         return exported
+
+
+def copied_by_client(context: FailoverContext) -> List[str]:
+    """Companies that this run let the client copy; what somebody else has asked it for is theirs."""
+    staged = context.result_or_empty("stage").get("sessions", {})
+    return sorted(
+        {company for company, session in staged.items() if session["source"] == CLIENT}
+        | set(context.result_or_empty("stop").get("drained", {}))
+    )
 
 
 def discard_copies(client_dir: str, companies: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from ..steps.detached import detach, follow, wait_for_end
 from ..steps.engine import Run, Step
 from ..steps.journal import RunState
 from ..steps.lease import HostLease, Lease
-from .client_memory import discard_copies
+from .client_memory import copied_by_client, discard_copies
 from .context import FailoverContext
 from .ending import (
     DONE,
@@ -235,8 +235,7 @@ class Operation:
                 self._leave_open(run, f"{reason}. {NOT_TAKEN_BACK}: {exc.cause}")
             raise
         discard_staging(context)
-        if self.settings.client_dir:
-            discard_copies(self.settings.client_dir, self.settings.companies)
+        discard_copies(self.settings.client_dir, copied_by_client(context))
         report = end(context, run, UNDONE, reason)
         message = f"{TAKEN_BACK} (undone: {', '.join(undone) or 'nothing was begun'})"
         return self._outcome(run, message, report, {"undone": undone})
