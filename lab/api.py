@@ -30,7 +30,7 @@ class Lab(LabState):
         companies: int | list[str] = 1,
         *,
         app: bool = True,
-        client: bool = False,
+        client: bool = True,
         progress: Silent | None = None,
     ) -> Lab:
         ids = lifecycle.company_ids(companies) if isinstance(companies, int) else list(companies)

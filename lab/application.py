@@ -19,6 +19,7 @@ TAG = "emergency-file-fallback-v1"
 KEYS_PER_COMPANY = 1333
 # A unix socket's path holds 107 bytes; PM2 adds "/interactor.sock" to its home.
 LONGEST_PM2_HOME = 107 - len("/interactor.sock")
+LONGEST_CLIENT_DIR = 107 - len("/admin.sock")
 OPEN_TIMEOUT_SECONDS = 60.0
 
 ENV_FILE = """\
@@ -74,7 +75,7 @@ def build(state: LabState) -> App:
         port=port,
         health_url=f"http://127.0.0.1:{port}/health",
         pm2_name=PM2_NAME,
-        pm2_home=_pm2_home(state),
+        pm2_home=folder_for_sockets(state, "pm2", LONGEST_PM2_HOME),
         pm2_bin=str(PROJECT / "lab" / "node" / "node_modules" / "pm2" / "bin" / "pm2"),
         remote=str(remote),
         tag=TAG,
@@ -90,15 +91,16 @@ def _git(state: LabState, app_dir: Path, *arguments: str) -> str:
     ).strip()
 
 
-def _pm2_home(state: LabState) -> str:
-    home = state.path / "pm2"
-    if len(str(home)) > LONGEST_PM2_HOME:
-        home = Path(tempfile.mkdtemp(prefix="lab-pm2-"))
-        if len(str(home)) > LONGEST_PM2_HOME:
+def folder_for_sockets(state: LabState, name: str, longest: int) -> str:
+    """A private folder of this name in the lab, or outside where the lab's path is too long for a socket's."""
+    home = state.path / name
+    if len(str(home)) > longest:
+        home = Path(tempfile.mkdtemp(prefix=f"lab-{name}-"))
+        if len(str(home)) > longest:
             home.rmdir()
             raise LabError(
-                f"no folder with a path short enough for PM2's sockets: {state.path / 'pm2'} and {home} are "
-                f"longer than {LONGEST_PM2_HOME} bytes",
+                f"no folder with a path short enough for the sockets of {name}: {state.path / name} and {home} are "
+                f"longer than {longest} bytes",
                 "choose a shorter --dir, or set TMPDIR=/tmp",
             )
         # Recorded at once: `down` must find it even if nothing after this line happens.

@@ -69,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("--companies", type=int, default=1, metavar="N", help="how many companies (default 1)")
     make.add_argument("--ids", help="their ids, comma separated, instead of 962301, 962302, ...")
     make.add_argument("--no-app", action="store_true", help="database, proxy and receivers only")
-    make.add_argument("--client", action="store_true", help="the application keeps its sessions by the session client")
+    make.add_argument(
+        "--no-client", action="store_true", help="an application that asks PostgreSQL at every step, without the client"
+    )
     add("status", _status, "ask every part how it is; exit code 1 when something is wrong")
     table = "\n".join(f"  {name:16} {fault.summary}" for name, fault in faults.FAULTS.items())
     damage = add(
@@ -90,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(options: argparse.Namespace, progress: Silent) -> int:
     ids = options.ids.split(",") if options.ids else options.companies
-    lab = Lab.up(options.dir, ids, app=not options.no_app, client=options.client, progress=progress)
+    lab = Lab.up(options.dir, ids, app=not options.no_app, client=not options.no_client, progress=progress)
     if options.json:
         print(json.dumps(dataclasses.asdict(lab)))
         return 0

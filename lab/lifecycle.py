@@ -27,7 +27,7 @@ class Wish:
 
     companies: list[str] = field(default_factory=lambda: company_ids(1))
     with_app: bool = True
-    with_client: bool = False
+    with_client: bool = True
 
 
 def company_ids(count: int) -> list[str]:
@@ -50,7 +50,6 @@ def up(kind: type[S], directory: Path, wish: Wish, progress: Silent) -> S:
         mirror_dir=str(directory / "mirror"),
         state_dir=str(directory / "state"),
         companies=[Company(id=name) for name in wish.companies],
-        client_dir=str(directory / "client") if wish.with_client else "",
     )
     state.save()
     try:
@@ -95,13 +94,15 @@ def _build(state: LabState, wish: Wish, progress: Silent) -> None:
         state.receivers = services.start_receivers(state.path)
         state.save()
     if wish.with_app:
-        _build_app(state, progress)
+        _build_app(state, wish, progress)
     state.phase = "ready"
     inventory.write(state)
     state.save()
 
 
-def _build_app(state: LabState, progress: Silent) -> None:
+def _build_app(state: LabState, wish: Wish, progress: Silent) -> None:
+    if wish.with_client:
+        state.client_dir = application.folder_for_sockets(state, "client", application.LONGEST_CLIENT_DIR)
     with progress.timed("packages of the lab's Node programs are installed"):
         nodejs.ensure_lab_packages(state.path, state.node)
     with progress.timed("stand-in for the WhatsApp server is up"):

@@ -38,7 +38,7 @@ QUICK_FAILBACK = (6, 9, 14, 20)
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab.up(tmp_path_factory.mktemp("killed") / "lab", 1)
+    made = Lab.up(tmp_path_factory.mktemp("killed") / "lab", 1, client=False)
     yield made
     made.down()
 

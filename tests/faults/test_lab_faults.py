@@ -41,7 +41,7 @@ DAMAGED_DATA = (
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab.up(tmp_path_factory.mktemp("faults") / "lab", 1)
+    made = Lab.up(tmp_path_factory.mktemp("faults") / "lab", 1, client=False)
     yield made
     made.down()
 

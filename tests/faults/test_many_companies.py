@@ -22,7 +22,7 @@ COMPANIES = 20
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab.up(tmp_path_factory.mktemp("many") / "lab", COMPANIES)
+    made = Lab.up(tmp_path_factory.mktemp("many") / "lab", COMPANIES, client=False)
     yield made
     made.down()
 

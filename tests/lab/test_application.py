@@ -125,7 +125,7 @@ def test_every_session_is_open_again_after_a_restart_by_pm2(live: Lab) -> None:
 def test_the_env_file_has_comments_blank_lines_and_no_name_twice(live: Lab) -> None:
     text = Path(live.need_app().env_file).read_text()
     names = re.findall(r"^([A-Z_]+)=", text, re.MULTILINE)
-    assert len(names) == len(set(names)) == 11
+    assert len(names) == len(set(names)) == 13
     assert "\n\n" in text
     assert text.startswith("#")
     assert Path(live.need_app().env_file).stat().st_mode & 0o077 == 0
@@ -175,11 +175,12 @@ def test_the_repository_is_clean_and_its_remote_has_the_tag(live: Lab) -> None:
     assert git(app.dir, "remote", "get-url", "origin") == app.remote
 
 
-def test_a_folder_too_deep_for_unix_sockets_puts_pm2s_home_elsewhere(full_lab: Lab) -> None:
-    home = Path(full_lab.need_app().pm2_home)
-    assert [str(home)] == full_lab.outside
-    assert (home / "rpc.sock").is_socket()
-    assert home.stat().st_mode & 0o077 == 0
+def test_a_folder_too_deep_for_unix_sockets_puts_them_elsewhere(full_lab: Lab) -> None:
+    places = {Path(full_lab.client_dir): "admin.sock", Path(full_lab.need_app().pm2_home): "rpc.sock"}
+    assert [str(place) for place in places] == full_lab.outside
+    for place, name in places.items():
+        assert (place / name).is_socket()
+        assert place.stat().st_mode & 0o077 == 0
 
 
 def test_a_second_lab_with_the_wheels_node_lives_beside_the_first(

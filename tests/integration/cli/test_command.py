@@ -76,7 +76,7 @@ UNREADY: list[tuple[dict[str, Any], str, str]] = [
     ({"load_check": {"module_dir": "/nowhere"}}, "no package baileys", "set load_check.module_dir"),
     ({"application": {"service": {"name": "other"}}}, "PM2 knows no process of this name", "application.service.name"),
     ({"sessions_dir": "/sys/kernel/sessions"}, "/sys/kernel", "check owner, mode and mount"),
-    ({"database": {"port": 1}, "mirror_dir": ""}, "no source answers", "restore from a backup"),
+    ({"database": {"port": 1}, "mirror_dir": "", "client_dir": ""}, "no source answers", "restore from a backup"),
 ]
 
 
@@ -152,7 +152,8 @@ def test_failover_and_failback_are_run_and_shown(lab: Lab, command: Command) -> 
     assert f"company {company} on files since" in command("failover", "run", "--confirm", "all").stdout
     copies = answer(command("--json", "copies"))["copies"]
     assert {"live", "mirror"} <= {each["kind"] for each in copies}
-    assert all(each["mode"] == "0700" for each in copies), copies
+    modes = {(each["kind"] == "client", each["mode"]) for each in copies}
+    assert modes <= {(False, "0700"), (True, "0600")}, "directories, but for the client's cache"
 
     back = answer(command("--json", "failback", "run", "--confirm", "all"))
     assert (back["report"]["outcome"], back["report"]["operator"]) == ("done", "test")

@@ -17,7 +17,7 @@ from tests.integration.failover.host import Host
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab.up(tmp_path_factory.mktemp("lab"), 2, client=True)
+    made = Lab.up(tmp_path_factory.mktemp("lab"), 2)
     try:
         with contextlib.closing(made.connect(direct=True)) as connection, connection, connection.cursor() as cursor:
             create_schema(cursor)

@@ -16,7 +16,7 @@ from tests.integration.failover.host import Host
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    lab = Lab.up(tmp_path_factory.mktemp("lab"), 2)
+    lab = Lab.up(tmp_path_factory.mktemp("lab"), 2, client=False)
     try:
         prepare(Host(lab).settings())
         yield lab

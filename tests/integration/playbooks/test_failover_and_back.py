@@ -102,7 +102,7 @@ def test_check_mode_prints_the_plan_and_changes_nothing(live: Lab, play: Play) -
 def test_check_mode_lists_all_that_would_stop_the_run_and_still_prints_the_whole_plan(live: Lab, play: Play) -> None:
     before = everything(live)
     wrong = {"failover_service_name": "other", "failover_load_check_node": "/nowhere/node", "failover_login_port": 1}
-    played = play("emergency_failover", "--check", *extra(**wrong, failover_mirror_dir=""))
+    played = play("emergency_failover", "--check", *extra(**wrong, failover_mirror_dir="", failover_client_dir=""))
     assert played.returncode == 0, played.output
     for part in ("PM2 knows no process", "Node.js is not found", "no source answers", "expected:"):
         assert part in played.output
@@ -196,7 +196,7 @@ def test_one_company_without_a_whole_source_fails_the_run_and_leaves_the_others_
     good, bad = (company.id for company in live.companies)
     live.break_("creds-corrupt", company=bad)
     whom = {"failover_contacts": [{"name": "Database desk", "reach": "+49 30 123456", "when": "day and night"}]}
-    played = play("emergency_failover", *extra(failover_mirror_dir=""), "-e", json.dumps(whom))
+    played = play("emergency_failover", *extra(failover_mirror_dir="", failover_client_dir=""), "-e", json.dumps(whom))
     live.heal()
     assert played.returncode != 0
     assert "Database desk: +49 30 123456; day and night" in played.output

@@ -16,7 +16,7 @@ from tests.integration.runbook.page import PAGE, Section, sections
 
 @pytest.fixture(scope="module")
 def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    lab = Lab.up(tmp_path_factory.mktemp("labs") / "runbook", 2)
+    lab = Lab.up(tmp_path_factory.mktemp("labs") / "runbook", 2, client=False)
     try:
         yield make_ready(lab)
     finally:
