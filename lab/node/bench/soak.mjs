@@ -49,7 +49,9 @@ export async function soak({ env, dir, companies, seconds }) {
       await until("every company is in the outage", () => latest().away === companies.length, 60_000);
       await pause(AWAY_MS);
       proxy.heal();
-      await until("every company is back", () => latest().away === 0, 60_000);
+      await until("every company is back", () => latest().away === 0, 60_000).catch((error) => {
+        throw new Error(`${error.message} (${latest().away} of ${companies.length} are not, after ${outages} outages)`, { cause: error });
+      });
     }
     const samples = lines.slice(1);
     const serving = samples.filter(({ away }) => away === 0);

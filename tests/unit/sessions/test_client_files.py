@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -140,6 +142,18 @@ def test_one_of_the_two_alone(tmp_path: Path) -> None:
     journal.unlink()
     write_cache(tmp_path)
     assert refused(tmp_path) == "the journal of its outage is gone"
+
+
+def test_a_journal_that_was_begun_on_the_cache_of_an_end_in_order(tmp_path: Path) -> None:
+    cache = write_cache(tmp_path, outage=None)
+    sha256 = json.loads(cache.read_text().partition("\n")[0])["sha256"]
+    begun = hashlib.sha256(f"{MOMENT} {sha256}".encode()).hexdigest()[:32]
+    write_journal(tmp_path, {"at": MOMENT, "changes": [["session", "a.1", '{"a":2}', "x"]]}, outage=begun)
+    copy = read_copy(tmp_path, COMPANY)
+    assert copy.outage == begun
+    assert copy.keys[("session", "a.1")] == b'{"a":2}'
+    write_journal(tmp_path, outage="one")
+    assert refused(tmp_path) == "cache and journal are not of one outage"
 
 
 def test_what_is_whole_by_its_checksum_and_of_another_shape(tmp_path: Path) -> None:

@@ -115,6 +115,49 @@ test("a start without the database works after the orderly end of a session that
   assert.deepEqual(await auth.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(1) });
 });
 
+/** A session that ended in order; its cache as it was then. */
+async function endInOrder() {
+  const child = await startChild();
+  await child.ask({ do: "set", data: { session: { "alice.0": client.record(2) } } });
+  await child.ask({ do: "close" });
+  await child.kill();
+  return readFileSync(fileOf("cache"));
+}
+
+test("a journal that was begun on the cache of an orderly end goes on from it, also when that was never replaced", async () => {
+  const cache = await endInOrder();
+  database.proxy.refuse();
+  const child = await startChild();
+  await child.ask({ do: "set", data: { session: { "alice.0": client.record(3) } } });
+  await child.kill();
+  writeFileSync(fileOf("cache"), cache);
+  const auth = await startHere();
+  assert.deepEqual(await auth.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(3) });
+  database.proxy.heal();
+  await client.until("the session is online", () => auth.status().state === "online");
+  assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(3));
+});
+
+test("a journal that was begun on another cache is refused", async () => {
+  const cache = await endInOrder();
+  database.proxy.refuse();
+  const child = await startChild();
+  await child.ask({ do: "set", data: { session: { "alice.0": client.record(3) } } });
+  await child.kill();
+  writeFileSync(fileOf("cache"), String(cache).replace(/"last_contact":"[^"]+"/, `"last_contact":"${new Date().toISOString()}"`));
+  await client.refuses(startHere(), "CopyRefused", /not of the same outage/);
+});
+
+test("a journal whose first line was cut off does not keep the next one from being begun", async () => {
+  await endInOrder();
+  writeFileSync(fileOf("journal"), "0123");
+  database.proxy.refuse();
+  const auth = await startHere();
+  await auth.state.keys.set({ session: { "alice.0": client.record(3) } });
+  assert.equal(auth.status().outage?.journal_error, null);
+  assert.equal(auth.status().outage?.journal_lines, 1);
+});
+
 test("while the database serves there is no cache that could be taken for the session later", async () => {
   const child = await startChild();
   await child.ask({ do: "set", data: { session: { "alice.0": client.record(2) } } });

@@ -11,6 +11,7 @@ const { COMPANY } = client;
 const SCHEDULES = Number(process.env.SCHEDULES ?? 8);
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 const STEPS = 24;
+const MOST_STARTS = 5;
 const NAMES = ["alice.0", "bob.0", "carol.0", "dave.0", "erin.0"];
 
 /** @type {client.Database} */
@@ -80,17 +81,19 @@ class Run {
     this.story = [];
   }
 
-  /** As its last life left it; without a database only where a journal or an orderly end left a cache. */
+  /** As its last life left it; without a database only where a journal or an orderly end left a cache. On a busy machine
+   * a database that serves may be too late as well. */
   async start() {
     const settings = {
       connection: database.connection, dir: this.dir, admin: false, connectTimeoutMs: 250, queryTimeoutMs: 350, recoveryIntervalMs: 40,
     }; // prettier-ignore
-    try {
-      this.process = await client.startProcess(settings);
-    } catch (error) {
-      if (!this.away || error.name !== "Unavailable") throw error;
-      this.heal();
-      this.process = await client.startProcess(settings);
+    for (let tries = 1; !this.process; tries++) {
+      try {
+        this.process = await client.startProcess(settings);
+      } catch (error) {
+        if (error.name !== "Unavailable" || tries > MOST_STARTS) throw error;
+        this.heal();
+      }
     }
     this.story.push(`start (${this.process.opened.state})`);
   }

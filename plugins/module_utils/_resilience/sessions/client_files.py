@@ -35,6 +35,7 @@ VERSION = 1
 _LOOKS = 3
 _CHECKSUM_LENGTH = 16
 _HOST_LENGTH = 30
+_NAME_LENGTH = 32
 # encodeURIComponent leaves these as they are
 _PLAIN = "!'()*~"
 
@@ -162,12 +163,15 @@ def _read_once(directory: int, stem: str, company: str) -> ClientCopy:
     outage = header["outage"] or ""
     written: List[Tuple[Name, bytes]] = []
     tokens = list(header["tokens"])
-    if (journal is not None) != bool(outage):
-        raise _Changing("cache and journal are not of one outage" if journal else "the journal of its outage is gone")
+    # Who starts from the cache of an end in order names its outage so, and may end before it has replaced that cache.
+    begun = _digest(f"{header['last_contact']} {header['sha256']}".encode())[:_NAME_LENGTH]
+    if outage and journal is None:
+        raise _Changing("the journal of its outage is gone")
     if journal is not None:
         first, lines = _read_journal(journal, company)
-        if first["outage"] != outage:
+        if first["outage"] != (outage or begun):
             raise _Changing("cache and journal are not of one outage")
+        outage = first["outage"]
         tokens += first["tokens"]
         written = _replay(lines, keys, tokens)
         creds = dict(written).get(_CREDS, creds)
@@ -177,6 +181,10 @@ def _read_once(directory: int, stem: str, company: str) -> ClientCopy:
         _iso(header.get("began_at") or header["last_contact"]), _moment(max(cache_at, journal_at)),
         _is_alive(directory, stem), creds, keys, written,
     )  # fmt: skip
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _content(directory: int, name: str) -> Tuple[Optional[bytes], float]:
@@ -193,7 +201,7 @@ def _content(directory: int, name: str) -> Tuple[Optional[bytes], float]:
 def _read_cache(content: bytes, company: str) -> Tuple[Dict[str, Any], bytes, Dict[Name, bytes]]:
     first, _newline, body = content.partition(b"\n")
     header = _header(first, CACHE_FORMAT, company, "cache")
-    if hashlib.sha256(body).hexdigest() != header.get("sha256"):
+    if _digest(body) != header.get("sha256"):
         raise _refused(company, "the cache was cut off or changed after it was written")
     creds = b""
     keys: Dict[Name, bytes] = {}

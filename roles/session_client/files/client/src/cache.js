@@ -13,10 +13,14 @@ const FORMAT = "baileys-resilience/client-cache";
 const VERSION = 1;
 /** Clocks of a host are set by a second or two; more is a clock that was set back. */
 const CLOCK_STEP_MS = 5000;
+const NAME_LENGTH = 32;
 
 /**
- * `outage` is that of the journal that belongs to it; null after an orderly end.
+ * `outage` is that of the journal that belongs to it; null after an orderly end. `next`: the name of the outage of whoever
+ * starts from this file without a database. A journal of that name goes on from it as well: its process may end before
+ * it has replaced the file.
  * @typedef {{company: string, epoch: number, outage: string | null, last_contact: string, tokens: string[]}} Header
+ * @typedef {Header & {next: string}} FoundHeader
  */
 
 /** @param {string} body */
@@ -41,7 +45,7 @@ export async function writeCache(path, header, memory) {
  * Reads a cache; null when there is none. Throws CopyRefused with the reason when it must not be used.
  * @param {string} path @param {string} company
  * @param {{now: number, ttlMs: number}} limits `now` in milliseconds since 1970; older than `ttlMs` is refused
- * @returns {Promise<{header: Header, memory: Memory} | null>}
+ * @returns {Promise<{header: FoundHeader, memory: Memory} | null>}
  */
 export async function readCache(path, company, { now, ttlMs }) {
   let text;
@@ -76,8 +80,11 @@ function headerOf(path, line) {
   return header;
 }
 
-/** @param {any} header @returns {Header} */
-const pick = ({ company, epoch, outage, last_contact, tokens }) => ({ company, epoch, outage, last_contact, tokens });
+/** @param {any} header @returns {FoundHeader} */
+function pick({ company, epoch, outage, last_contact, tokens, sha256 }) {
+  const next = checksum(`${last_contact} ${sha256}`).slice(0, NAME_LENGTH);
+  return { company, epoch, outage, last_contact, tokens, next };
+}
 
 /** @param {string} path @param {string} body */
 function memoryOf(path, body) {

@@ -81,6 +81,11 @@ export class SessionFiles {
     return readJournal(this.path(company, "journal"), company);
   }
 
+  /** One whose first line a crash cut off: nothing was journaled. @param {string} company */
+  async removeEmptyJournal(company) {
+    if (await removeIfThere(this.path(company, "journal"))) await syncDirectory(this.dir);
+  }
+
   /** @param {string} company @param {import("./journal.js").JournalContent} content */
   reopenJournal(company, content) {
     return Journal.reopen(this.path(company, "journal"), content);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // How a session comes into memory: from the database in one snapshot, with what a journal of before still holds; or from the
 // cache, while the database is away.
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 
 import { encode } from "./codec.js";
 import { credsOf } from "./creds.js";
@@ -203,7 +203,7 @@ async function fromCache(service, company, reason) {
   if (!cache) throw reason;
   const { header, memory } = cache;
   const journal = await service.files.readJournal(company);
-  if ((journal?.header.outage ?? null) !== header.outage) {
+  if ((journal?.header.outage ?? null) !== header.outage && (header.outage !== null || journal?.header.outage !== header.next)) {
     throw new CopyRefused(`company ${company}: journal and cache are not of the same outage`, {
       company,
       hint: "the session starts as soon as the database answers; to go on without it, fail over to files",
@@ -218,11 +218,14 @@ async function fromCache(service, company, reason) {
   session.lastContact = Date.parse(header.last_contact);
   const outage = journal
     ? outageOf(session, journal, await service.files.reopenJournal(company, journal))
-    : new Outage(session, randomUUID(), session.lastContact);
+    : new Outage(session, header.next, session.lastContact);
   session.outage = outage;
   session.touch();
   service.settings.logger.warn({ company, age_seconds: Math.round(outage.ageMs / 1000) }, "the database is away: the session starts from its cache");
   if (journal) outage.watch();
-  else await outage.begin(reason);
+  else {
+    await service.files.removeEmptyJournal(company);
+    await outage.begin(reason);
+  }
   return session;
 }
