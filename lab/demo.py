@@ -3,8 +3,9 @@
 """`make demo`: PostgreSQL dies under live sessions, and they run from files within seconds; then the way back.
 
 Everything is real but the WhatsApp server: PostgreSQL 18, Baileys, PM2, the playbooks. Exit code 0 means that every
-message in both directions was decrypted, that Baileys loaded every key of the files before the switch, and that the
-application can use every row after the way back.
+message in both directions was decrypted, those that came while PostgreSQL was dead as well, that Baileys loaded every
+key of the files, and that the application can use every row after the way back. With the session client the sessions
+move while they run; `--no-client` shows an application without it, which is restarted and was down in the outage.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Demo:
             say(f"the live mirror has all of it after {caught_up():.1f} s")
             title("PostgreSQL is killed")
             say(self.lab.break_("postgres-kill").detail)
+            if self.lab.client_dir:
+                self.rows.append(talk(self.lab, "in the outage", self.doubts))
             self._move("emergency_failover", "files")
             title("PostgreSQL is back, so the sessions move back")
             self.lab.heal()
@@ -59,17 +62,24 @@ class Demo:
         self.doubts.expect(again.recap.get("changed") == 0, "a second failover_prepare.yml changed something")
 
     def _move(self, name: str, store: str) -> None:
+        logins = self._logins()
         played = self._play(name, *CONFIRM)
         if played.returncode != 0 or not played.reports:
             raise LabError(f"{name}.yml failed:\n{played.output[-6000:]}")
         report = played.reports[-1]
         self.doubts.expect(report["outcome"] == "done", f"{name}: the outcome is {report['outcome']}")
         say(f"whole playbook {played.seconds:.1f} s, application down for {report['downtime_seconds']:.1f} s")
+        if report["mode"] == "live":
+            self.doubts.expect(self._logins() == logins, f"{name}: a session logged in anew, which nothing asked for")
+            say("nothing was restarted: the same process, the same connections to WhatsApp")
         row = talk(self.lab, f"after {name}", self.doubts)
         row.seconds, row.downtime = played.seconds, report["downtime_seconds"]
         row.proven = sum(report["proof"].get("loaded", {}).values()) if store == "files" else None
         self.doubts.expect(row.store == store, f"after {name} the application says that it runs on {row.store}")
         self.rows.append(row)
+
+    def _logins(self) -> dict[str, int]:
+        return {device["jid"]: device["logins"] for device in self.lab.devices()}
 
     def _compare(self) -> None:
         """At the end: how many keys Baileys got whole when the application asked it for each, against the rows."""
@@ -111,11 +121,11 @@ def say(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
-def _run(directory: Path, companies: int) -> Doubts:
+def _run(directory: Path, companies: int, *, client: bool) -> Doubts:
     doubts = Doubts()
     title(f"A lab: {companies} companies with live WhatsApp sessions in PostgreSQL, one application under PM2")
     began = time.monotonic()
-    lab = Lab.up(directory, companies=companies, progress=Terminal())
+    lab = Lab.up(directory, companies=companies, client=client, progress=Terminal())
     try:
         demo = Demo(lab, doubts)
         demo.tell()
@@ -134,11 +144,12 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--companies", type=int, default=2, help="how many (default: 2)")
+    parser.add_argument("--no-client", action="store_true", help="an application without the session client")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory(prefix="baileys-demo-") as scratch:
         try:
-            doubts = _run(Path(scratch) / "lab", options.companies)
+            doubts = _run(Path(scratch) / "lab", options.companies, client=not options.no_client)
         except LabError as exc:
             print(f"\ndemo: FAILED: {exc}", file=sys.stderr)
             return 1

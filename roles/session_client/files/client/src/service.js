@@ -15,6 +15,7 @@ import { Limits } from "./limits.js";
 import { openSession } from "./loading.js";
 import { Metrics } from "./metrics.js";
 import { settingsOf } from "./settings.js";
+import { Turns } from "./turns.js";
 import { WriterLock } from "./writer-lock.js";
 import { Writer } from "./writer.js";
 
@@ -33,6 +34,8 @@ export class Service {
     const direct = { ...this.database.options, ...this.settings.directConnection, application_name: this.identity };
     this.lock = new WriterLock(direct, this.identity, this.settings.logger);
     this.files = new SessionFiles(this.settings.dir, this.identity);
+    // Half of the pool: all sessions come back at once, and those that are back write already.
+    this.replays = new Turns(Math.max(1, Math.floor(this.settings.poolSize / 2)));
     /** @type {Map<string, import("./session.js").Session>} */
     this.sessions = new Map();
     this.limits = new Limits(this);

@@ -231,7 +231,7 @@ export class Outage {
     try {
       await this.service.lock.acquire(this.session.company);
       if (this.over && this.session.fileStore) return void (await this.service.lock.release(this.session.company)); // moved meanwhile
-      await this.session.inOrder(() => this.replay());
+      await this.service.replays.take(() => this.session.inOrder(() => this.replay()));
     } catch (error) {
       await this.notYet(error);
     }
