@@ -261,6 +261,15 @@ export async function post(dir, path) {
   return { code: status, ...JSON.parse(text) };
 }
 
+/** A promise, and what fulfils it. */
+export function deferred() {
+  /** @type {() => void} */
+  let resolve = () => undefined;
+  /** @type {Promise<void>} */
+  const promise = new Promise((fulfil) => (resolve = fulfil));
+  return { promise, resolve };
+}
+
 /** The promise fails with that error, and the message says so. @param {Promise<unknown>} promise @param {string} name
  * @param {RegExp} message @returns {Promise<any>} the error */
 export async function refuses(promise, name, message) {

@@ -17,6 +17,7 @@
 //   ├── StoreDiffers           the store that a session was to move to does not hold what memory holds
 //   ├── SwitchRefused          that phase of a move is not to be had now
 //   ├── HoldExpired            a hold that was not sealed in time, and has ended
+//   ├── Committed              a move that cannot be taken back any more: the session lives in its new store
 //   ├── NotOpen                this process does not have that company
 //   └── Drained                given away to a failover; asking again can help, once that was taken back
 
@@ -56,6 +57,7 @@ export class FilesFailed extends SessionClientError {}
 export class StoreDiffers extends SessionClientError {}
 export class SwitchRefused extends SessionClientError {}
 export class HoldExpired extends SessionClientError {}
+export class Committed extends SessionClientError {}
 export class NotOpen extends SessionClientError {}
 export class Drained extends SessionClientError {
   /** @param {string} message @param {ConstructorParameters<typeof SessionClientError>[1]} [about] */

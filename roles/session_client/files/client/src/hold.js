@@ -5,7 +5,7 @@
 // that is killed starts from there: what was held was done for nobody, and the server delivers those messages again.
 import { randomUUID } from "node:crypto";
 
-import { HoldExpired, SwitchRefused } from "./errors.js";
+import { Committed, HoldExpired, SwitchRefused } from "./errors.js";
 import { exportSession } from "./export.js";
 import { nameOf } from "./memory.js";
 import { toFiles, toPostgres } from "./moving.js";
@@ -34,6 +34,8 @@ export class Hold {
     this.timer = undefined;
     /** @type {Promise<void> | null} */
     this.committing = null;
+    /** How often a commit was taken back while it was under way. */
+    this.withdrawn = 0;
   }
 
   /** Holds writes, and copies what is there once all that was asked before is done. @param {string} place */
@@ -76,13 +78,21 @@ export class Hold {
     this.end("expired");
   }
 
-  /** From now on it does not end by itself: the new store is about to be the one of record. */
+  /** From now on it does not end by itself: the new store is about to be the one of record. Asked of one that is sealed, it
+   * takes back a commit that is under way: whoever asked for that may have stopped to wait for it. */
   seal() {
-    if (this.phase === "sealed") return;
+    this.#refuseCommitted();
+    if (this.phase === "sealed") return this.#withdraw();
     if (this.phase !== "hold") throw this.#over("cannot be sealed");
     if (!this.timer) throw new SwitchRefused(`hold ${this.id} is not there yet`, { hint: "wait for the answer to phase=hold: it has the export" });
     clearTimeout(this.timer);
     this.phase = "sealed";
+  }
+
+  #withdraw() {
+    if (!this.committing) return;
+    this.withdrawn++;
+    this.committing = null;
   }
 
   /** The session lives in the new store. When that is refused, it stays as it is, sealed. */
@@ -92,23 +102,54 @@ export class Hold {
       throw new SwitchRefused(`hold ${this.id} is not sealed`, { hint: "phase=seal first, then write the store of record and .env, then commit" });
     }
     if (this.phase !== "sealed") throw this.#over("cannot be committed");
-    this.committing ??= this.#commit().finally(() => (this.committing = null));
-    await this.committing;
+    await (this.committing ??= this.#begin());
   }
 
-  async #commit() {
+  /** Behind an earlier one that was taken back and is not done yet: of two, one would release what the other has just taken. */
+  #begin() {
+    const { session, withdrawn } = this;
+    const committing = session.committing.then(() => this.#commit(() => this.#refuseTakenBack(withdrawn)));
+    session.committing = committing.catch(() => {
+      if (this.committing === committing) this.committing = null; // refused: it may be asked for again
+    });
+    return committing;
+  }
+
+  /** @param {() => void} refuseTakenBack throws when this commit must not switch the writer any more. Asked before each step that
+   * others see, and at last in the same turn in which the writer is switched */
+  async #commit(refuseTakenBack) {
     const { session } = this;
     const { company, service, log } = session;
-    await (this.to === "files" ? toFiles(session) : toPostgres(session));
+    refuseTakenBack();
+    await (this.to === "files" ? toFiles(session, refuseTakenBack) : toPostgres(session, refuseTakenBack));
     log.warn({ company, to: this.to, waited_ms: Date.now() - this.since.getTime(), waiting: this.waiting }, "the session has moved to its other store");
     this.end("committed");
     if (this.to === "files") await service.lock.release(company);
   }
 
-  /** As before: what was held goes to the old store. */
-  async abort() {
-    await this.committing?.catch(() => undefined);
-    if (this.phase === "committed") throw this.#over("cannot be taken back");
+  /** @param {number} before how often one had been taken back when this one began */
+  #refuseTakenBack(before) {
+    if (this.phase !== "sealed") throw this.#over("was not committed");
+    if (this.withdrawn === before) return;
+    throw new SwitchRefused(`hold ${this.id} was not committed: phase=seal has taken the commit back`, {
+      company: this.session.company,
+      hint: "it is sealed: commit again, or abort",
+    });
+  }
+
+  /** The writer may be switched while the commit still clears up behind itself. */
+  #refuseCommitted() {
+    const { company, store } = this.session;
+    if (this.phase !== "committed" && !(this.phase === "sealed" && store === this.to)) return;
+    throw new Committed(`hold ${this.id} is committed: company ${company} lives in ${this.to} now, and that is not taken back`, {
+      company,
+      hint: `${this.to} is its store of record; to have it back, move it with a new hold`,
+    });
+  }
+
+  /** As before: what was held goes to the old store, at once. A commit that is under way does not switch the writer any more. */
+  abort() {
+    this.#refuseCommitted();
     if (this.phase === "hold" || this.phase === "sealed") this.end("aborted");
   }
 

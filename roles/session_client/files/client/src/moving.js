@@ -9,25 +9,29 @@ import { canonical, endEarlier, storedKeys } from "./replay.js";
 
 /** @typedef {import("./session.js").Session} Session */
 
-/** @param {Session} session */
-export async function toFiles(session) {
+/** @param {Session} session @param {() => void} refuseTakenBack throws when the move was given up meanwhile */
+export async function toFiles(session, refuseTakenBack) {
   const { company, service, memory } = session;
   const directory = service.directoryOf(company);
   await compareFiles(company, directory, memory);
+  refuseTakenBack();
   await removeTemporary(directory);
+  refuseTakenBack(); // the writer is switched in the same turn
   await session.moveToFiles(new FileStore(company, directory));
 }
 
-/** @param {Session} session */
-export async function toPostgres(session) {
+/** @param {Session} session @param {() => void} refuseTakenBack throws when the move was given up meanwhile */
+export async function toPostgres(session, refuseTakenBack) {
   const { company, service } = session;
   service.requireDatabase();
   await service.lock.acquire(company);
   try {
     const token = newToken();
-    const owner = await take(session, token);
+    const owner = await take(session, token, refuseTakenBack);
+    refuseTakenBack();
     const kept = await service.files.setAside(company);
     if (kept.length) session.log.warn({ company, kept }, "journal or cache of an earlier time were put aside");
+    refuseTakenBack(); // the writer is switched in the same turn
     session.moveToPostgres(token, owner);
   } catch (error) {
     await service.lock.release(company);
@@ -36,8 +40,8 @@ export async function toPostgres(session) {
 }
 
 /** In one transaction and one snapshot: nobody else writes these rows any more, and they are what memory holds.
- * @param {Session} session @param {string} token */
-async function take({ company, service, memory }, token) {
+ * @param {Session} session @param {string} token @param {() => void} refuseTakenBack */
+async function take({ company, service, memory }, token, refuseTakenBack) {
   const sql = await service.database.statements();
   return service.database.transaction(
     "switch",
@@ -47,6 +51,7 @@ async function take({ company, service, memory }, token) {
       if (!owner.fenced) await endEarlier(query, identity);
       const { rows: auth } = await query(sql.readCreds, [company]);
       const stored = await storedKeys(query, sql, company, service.settings.queryTimeoutMs);
+      refuseTakenBack(); // of what was done here, nothing stays then
       refuseDifferences(company, memory, auth, stored);
       return owner;
     },

@@ -39,6 +39,8 @@ export class Session {
     this.hold = null;
     /** The one before. @type {import("./hold.js").Hold | null} */
     this.lastHold = null;
+    /** Moves to the other store, one after the other. @type {Promise<unknown>} */
+    this.committing = Promise.resolve();
     /** Names of keys that were deleted and might come back with an older state of the database. @type {Set<string>} */
     this.deleted = new Set();
     /** @type {State} */

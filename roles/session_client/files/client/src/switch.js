@@ -36,7 +36,7 @@ const PHASES = {
   },
   async abort(_service, session, query) {
     const hold = holdOf(session, query);
-    await hold.abort();
+    hold.abort();
     // A move that was told to everybody and taken back has cost epochs; the session is of the last one.
     const epoch = Number(query.get("epoch") ?? session.epoch);
     if (Number.isSafeInteger(epoch) && epoch > session.epoch && session.store !== hold.to) session.epoch = epoch;
