@@ -158,6 +158,22 @@ test("a journal whose first line was cut off does not keep the next one from bei
   assert.equal(auth.status().outage?.journal_lines, 1);
 });
 
+for (const away of [false, true]) {
+  test(`what is written while a session is closed ${away ? "in an outage " : ""}is found by the next start, or was refused`, async () => {
+    const first = await startHere();
+    if (away) {
+      database.proxy.refuse();
+      await client.until("the outage has begun", () => first.status().state === "outage");
+    }
+    const closing = first.close();
+    const writing = [2, 3, 4].map((counter) => first.state.keys.set({ session: { "alice.0": client.record(counter) } }).then(() => counter, () => 1));
+    const [, ...written] = await Promise.all([closing, ...writing]);
+    database.proxy.refuse();
+    const auth = await startHere();
+    assert.deepEqual(await auth.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(Math.max(...written)) });
+  });
+}
+
 test("while the database serves there is no cache that could be taken for the session later", async () => {
   const child = await startChild();
   await child.ask({ do: "set", data: { session: { "alice.0": client.record(2) } } });

@@ -20,7 +20,7 @@ const TAKE = `
   ON CONFLICT (company) DO UPDATE SET token = excluded.token, holder = excluded.holder, since = excluded.since
   WHERE $4::text[] IS NULL OR w.token = ANY ($4)
   RETURNING 1`;
-const HOLDER = "SELECT holder, since FROM baileys_resilience.writers WHERE company = $1";
+const HOLDER = "SELECT token, holder, since FROM baileys_resilience.writers WHERE company = $1";
 
 /** With `$2` the token and `$3` the company: the row is locked until the write is committed, so that nobody can take the
  * session over between this look and the commit. */
@@ -43,8 +43,12 @@ export async function takeOver(query, { company, token, identity, mine }) {
   const { rowCount } = await query(TAKE, [company, token, identity, mine]);
   if (rowCount) return { epoch, fenced: true };
   const { rows } = await query(HOLDER, [company]);
-  throw fenced(company, `${rows[0]?.holder ?? "somebody else"} has written this session since ${rows[0]?.since?.toISOString() ?? "then"}`);
+  throw writtenBy(company, rows[0]);
 }
+
+/** @param {string} company @param {{holder: string, since: Date}} [by] */
+const writtenBy = (company, by) =>
+  fenced(company, `${by?.holder ?? "somebody else"} has written this session since ${by?.since?.toISOString() ?? "then"}`);
 
 /** @param {Query} query @param {string} company */
 async function epochOf(query, company) {
@@ -54,6 +58,13 @@ async function epochOf(query, company) {
     throw fenced(company, `this session lives in files on ${entry.host} since ${entry.since.toISOString()}, and not in PostgreSQL`);
   }
   return Number(entry?.epoch ?? 0);
+}
+
+/** Throws Fenced unless the session was last taken over under this token. @param {Query} query @param {string} company
+ * @param {string} token */
+export async function refuseOtherToken(query, company, token) {
+  const { rows } = await query(HOLDER, [company]);
+  if (rows[0]?.token !== token) throw writtenBy(company, rows[0]);
 }
 
 /** @param {string} company @param {string} reason */

@@ -91,9 +91,10 @@ export async function endEarlier(query, identity) {
 /**
  * Without tokens, only contents tell whether somebody else wrote: each row must be as memory has it, as it was when the
  * outage began, or as we wrote it in between.
- * @param {Replay} replay @param {Map<string, Change>} stored @param {string | null} [creds]
+ * @param {Pick<Replay, "company" | "memory" | "touched" | "deleted">} replay @param {Map<string, Change>} stored
+ * @param {string | null} [creds]
  */
-function refuseForeign({ company, memory, touched, deleted }, stored, creds = null) {
+export function refuseForeign({ company, memory, touched, deleted }, stored, creds = null) {
   const rows = [...stored.values(), { type: "creds", id: "", text: creds === null ? null : canonical("creds", creds) }];
   for (const { type, id, text } of rows) {
     const name = nameOf(type, id);

@@ -14,6 +14,7 @@ import { newIdentity } from "./identity.js";
 import { Limits } from "./limits.js";
 import { openSession } from "./loading.js";
 import { Metrics } from "./metrics.js";
+import { lookAfterLoss } from "./regaining.js";
 import { settingsOf } from "./settings.js";
 import { Turns } from "./turns.js";
 import { WriterLock } from "./writer-lock.js";
@@ -33,6 +34,7 @@ export class Service {
     this.writer = new Writer(this.database, this.identity);
     const direct = { ...this.database.options, ...this.settings.directConnection, application_name: this.identity };
     this.lock = new WriterLock(direct, this.identity, this.settings.logger);
+    this.lock.onLost = () => [...this.sessions.values()].forEach(lookAfterLoss);
     this.files = new SessionFiles(this.settings.dir, this.identity);
     // Half of the pool: all sessions come back at once, and those that are back write already.
     this.replays = new Turns(Math.max(1, Math.floor(this.settings.poolSize / 2)));
@@ -87,6 +89,7 @@ export class Service {
       const session = await (store === "files" ? openFiles : openSession)(this, company);
       await this.#refuseDrained(session);
       this.sessions.set(company, session);
+      lookAfterLoss(session); // of before it was known here
       this.limits.used(session);
       await this.limits.enforce();
       return session;

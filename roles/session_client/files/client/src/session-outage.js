@@ -230,12 +230,19 @@ export class Outage {
     if (this.over) return;
     try {
       await this.service.lock.acquire(this.session.company);
-      if (this.over && this.session.fileStore) return void (await this.service.lock.release(this.session.company)); // moved meanwhile
+      if (this.over) return void (await this.#letGo());
       await this.service.replays.take(() => this.session.inOrder(() => this.replay()));
     } catch (error) {
       await this.notYet(error);
     }
     if (!this.over) this.lookAgain();
+  }
+
+  /** The session was closed, or moved, while the lock was on its way. Whoever has opened it again needs that lock. */
+  async #letGo() {
+    const { company, fileStore } = this.session;
+    const now = this.service.sessions.get(company);
+    if (!now || (now === this.session && fileStore)) await this.service.lock.release(company);
   }
 
   /** @param {any} error */

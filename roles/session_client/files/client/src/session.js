@@ -4,8 +4,9 @@
 import { randomUUID } from "node:crypto";
 
 import { encode, hashTable } from "./codec.js";
-import { AbsenceUnproven, Fenced, SessionStopped, Unavailable } from "./errors.js";
+import { AbsenceUnproven, SessionStopped, Unavailable, isSomebodyElses } from "./errors.js";
 import { changesOf, nameOf } from "./memory.js";
+import { regain } from "./regaining.js";
 import { Outage } from "./session-outage.js";
 import { Socket } from "./socket.js";
 
@@ -160,13 +161,13 @@ export class Session {
     }
     if (this.state === "online") {
       try {
-        if (!this.service.lock.holds(this.company)) throw new Unavailable("the writer's lock was lost");
+        if (!this.service.lock.holds(this.company)) await regain(this);
         await this.service.writer.write(this, changes, creds);
         this.lastContact = Date.now();
         this.#remember(changes, creds);
         return;
       } catch (error) {
-        if (error instanceof Fenced) await this.stop(error);
+        if (isSomebodyElses(error)) await this.stop(error);
         if (!(error instanceof Unavailable)) throw error;
         await this.beginOutage(error);
       }
@@ -325,8 +326,7 @@ export class Session {
     if (this.state === "stopped") return;
     const { hold } = this;
     if (hold && (await hold.giveWay())) return this.#closeSealed(hold);
-    await this.tail;
-    await this.#finish();
+    await this.inOrder(() => this.#finish()); // what is asked for meanwhile would be in no copy: it is refused
   }
 
   /** Which of the two stores is the one of record, nobody here knows: so what is held goes to neither. Nothing can be sent by

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import pg from "pg";
 
 import { unavailable } from "./database.js";
-import { Misconfigured, Unavailable, WriterBusy } from "./errors.js";
+import { Misconfigured, SessionClientError, Unavailable, WriterBusy } from "./errors.js";
 import { isDead } from "./identity.js";
 import { classOf } from "./outage.js";
 
@@ -43,6 +43,8 @@ export class WriterLock {
     this.held = new Set();
     this.closed = false;
     this.lostAt = 0;
+    /** Called when the connection is lost, and all locks with it. */
+    this.onLost = () => undefined;
     /** @type {Promise<unknown>} */
     this.asked = Promise.resolve();
   }
@@ -81,7 +83,7 @@ export class WriterLock {
       if (client === this.client) this.held.add(company);
       else throw new Error("Connection terminated");
     } catch (error) {
-      if (error instanceof WriterBusy) throw error;
+      if (error instanceof SessionClientError) throw error; // the connection has answered
       this.#lost(client, error);
       throw unavailable("take the writer's lock", error);
     }
@@ -164,6 +166,7 @@ export class WriterLock {
     this.held.clear();
     this.log.warn({ reason: classOf(error) }, "the connection that holds the writer's locks was lost");
     void client.end().catch(() => undefined);
+    this.onLost();
   }
 
   /** @param {pg.Client} client @param {string} key */
@@ -178,16 +181,28 @@ export class WriterLock {
     const { rows } = await this.#ask(client, HOLDER, [key]);
     const [holder] = rows;
     if (!holder) return true; // gone between the two questions
-    if (holder.name !== this.identity && !(holder.same_host && isDead(holder.name))) return false;
+    if (!this.#isUnused(holder)) return false;
     this.log.warn({ holder: holder.name }, "ending a connection that nobody uses any more and that holds a session's lock");
     await this.#ask(client, "SELECT pg_terminate_backend($1)", [holder.pid]);
     return true;
   }
 
-  /** @param {pg.Client} client @param {string} company @param {string} key */
+  /** @param {{name: string, same_host: boolean}} holder */
+  #isUnused(holder) {
+    return holder.name === this.identity || (holder.same_host && isDead(holder.name));
+  }
+
+  /** Why the lock is not to be had. @param {pg.Client} client @param {string} company @param {string} key */
   async #busy(client, company, key) {
     const { rows } = await this.#ask(client, HOLDER, [key]);
     const [holder] = rows;
+    if (holder && this.#isUnused(holder)) {
+      // Nobody else has the session: it would be wrong to end it for that.
+      return new Unavailable(`company ${company}: the server still holds the writer's lock for a connection that nobody uses any more`, {
+        company,
+        hint: `it was told to end it: backend ${holder.pid} does not, look at it on the server`,
+      });
+    }
     const who = holder ? `${holder.name || "an unnamed client"} (${holder.address ?? "this host"}, since ${holder.since.toISOString()})` : "somebody";
     return new WriterBusy(`company ${company}: another process has this session: ${who}`, {
       company,
