@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 
 import { replaceFile } from "./disk.js";
-import { CopyRefused } from "./errors.js";
+import { CopyRefused, codeOf } from "./errors.js";
 import { Memory } from "./memory.js";
 
 const FORMAT = "baileys-resilience/client-cache";
@@ -53,7 +53,7 @@ export async function readCache(path, company, { now, ttlMs }) {
     text = await readFile(path, "utf8");
   } catch (error) {
     if (error.code === "ENOENT") return null;
-    throw refused(path, `cannot be read: ${error.message}`, error);
+    throw refused(path, `cannot be read: ${codeOf(error)}`, error);
   }
   const end = text.indexOf("\n") + 1;
   const header = headerOf(path, text.slice(0, end));
@@ -73,8 +73,8 @@ function headerOf(path, line) {
   let header;
   try {
     header = JSON.parse(line);
-  } catch (error) {
-    throw refused(path, "has no header", error);
+  } catch {
+    throw refused(path, "has no header");
   }
   if (header?.format !== FORMAT || header.version !== VERSION) throw refused(path, `is not a ${FORMAT} of version ${VERSION}`);
   return header;
@@ -90,12 +90,21 @@ function pick({ company, epoch, outage, last_contact, tokens, sha256 }) {
 function memoryOf(path, body) {
   const memory = new Memory();
   for (const line of body.split("\n").slice(0, -1)) {
-    const [type, id, text] = JSON.parse(line);
+    const [type, id, text] = parsed(path, line);
     if (type === "creds" && id === "") memory.creds = text;
     else memory.load(type, id, text);
   }
   if (memory.creds === null || memory.undecodable.size) throw refused(path, "holds no whole session");
   return memory;
+}
+
+/** What JSON.parse says quotes the line. @param {string} path @param {string} line */
+function parsed(path, line) {
+  try {
+    return JSON.parse(line);
+  } catch {
+    throw refused(path, "holds a line that is no JSON");
+  }
 }
 
 /** @param {string} path @param {string} reason @param {unknown} [cause] */

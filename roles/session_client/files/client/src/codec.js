@@ -41,10 +41,10 @@ const BARE_BASE64 = new Set(["app-state-sync-key"]);
  */
 export function decode(type, text) {
   if (text === null || text === undefined) throw new Error("the value is NULL");
-  let value = JSON.parse(text);
+  let value = parsed(text);
   // Some adapters store JSON.stringify(...) into jsonb, which leaves the JSON text as one JSON string.
   if (typeof value === "string" && (type === "lid-mapping" ? value[0] === '"' : value[0] === "{" || value[0] === "[")) {
-    value = JSON.parse(value);
+    value = parsed(value);
   }
   if (value === null) throw new Error("the value is null");
   // Most keys hold neither form of bytes, or one of them: a look at the text is quicker than a walk through the value. What
@@ -55,6 +55,15 @@ export function decode(type, text) {
   const problem = shapeProblem(type, value);
   if (problem) throw new Error(problem);
   return value;
+}
+
+/** JSON.parse quotes what it cannot read, and that may be a key. @param {string} text */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error("it is no JSON");
+  }
 }
 
 /** @param {any} value @returns {any} */

@@ -2,7 +2,7 @@
 // The pool, with a deadline on everything, and errors that say whether the database is away or has refused a statement.
 import pg from "pg";
 
-import { Refused, SessionClientError, Unavailable } from "./errors.js";
+import { Refused, SessionClientError, Unavailable, wordsOf } from "./errors.js";
 import { classOf, kindOf } from "./outage.js";
 import { describe, statements } from "./tables.js";
 
@@ -143,18 +143,14 @@ export class Database {
 
 /** @param {string} operation @param {any} error */
 export const unavailable = (operation, error) =>
-  new Unavailable(`${operation}: the database does not serve: ${messageOf(error)}`, {
+  new Unavailable(`${operation}: the database does not serve: ${wordsOf(error)}`, {
     hint: hintOf(error),
     cause: error,
   });
 
 /** @param {string} operation @param {any} error */
 const refusal = (operation, error) =>
-  new Refused(`${operation}: the database refused it: ${messageOf(error)}`, { hint: hintOf(error), cause: error });
-
-/** The first reason where there are several (one a resolved address); never values. @param {any} error @returns {string} */
-const messageOf = (error) =>
-  error?.errors?.length ? messageOf(error.errors[0]) : String(error?.message || error?.code || error).split("\n")[0];
+  new Refused(`${operation}: the database refused it: ${wordsOf(error)}`, { hint: hintOf(error), cause: error });
 
 /** @type {[RegExp, string][]} */
 const HINTS = [

@@ -4,10 +4,10 @@ import { constants } from "node:fs";
 import { chmod, mkdir, open, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 
-import { Misconfigured } from "./errors.js";
+import { Misconfigured, codeOf } from "./errors.js";
 
 const FILE_MODE = 0o600;
-const NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+const NEW = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
 /** Makes the directory of journals and caches, for its owner alone. @param {string} dir */
 export async function makePrivateDirectory(dir) {
@@ -15,7 +15,7 @@ export async function makePrivateDirectory(dir) {
     await mkdir(dir, { recursive: true, mode: 0o700 });
     await chmod(dir, 0o700);
   } catch (error) {
-    throw new Misconfigured(`the directory for journal and cache cannot be used: ${error.message}`, {
+    throw new Misconfigured(`the directory for journal and cache cannot be used: ${codeOf(error)}`, {
       hint: `give the user of the application the directory ${dir}, or set dir (WA_SESSION_DIR) to another one`,
       cause: error,
     });

@@ -27,7 +27,7 @@ export class SessionClientError extends Error {
    * @param {{hint?: string, cause?: unknown, company?: string}} [about] `hint`: what to do
    */
   constructor(message, { hint = "", cause, company } = {}) {
-    super(hint ? `${message}. HINT: ${hint}` : message, cause === undefined ? undefined : { cause });
+    super(hint ? `${message}. HINT: ${hint}` : message, cause === undefined ? undefined : { cause: plain(cause) });
     this.name = new.target.name;
     this.hint = hint;
     this.company = company;
@@ -66,6 +66,30 @@ export class Drained extends SessionClientError {
     this.retryable = true;
   }
 }
+
+/**
+ * An error of a library as it may be told and logged: the path of a file, the detail of a statement hold ids of keys, which are
+ * phone numbers. What stays is what failed, and the code.
+ * @param {any} error
+ */
+export function plain(error) {
+  if (error instanceof SessionClientError) return error;
+  const code = error?.code ?? error?.errors?.[0]?.code;
+  const told = new Error(wordsOf(error));
+  return code === undefined ? told : Object.assign(told, { code });
+}
+
+/** The same in words. @param {any} error @returns {string} */
+export function wordsOf(error) {
+  if (error instanceof SessionClientError) return error.message;
+  if (error?.errors?.length) return wordsOf(error.errors[0]); // one a resolved address
+  if (typeof error?.path === "string" || typeof error?.dest === "string") return `${error.syscall ?? "access"} failed (${error.code})`;
+  const text = String(error?.message || error?.code || error).split("\n")[0];
+  return /^22/.test(error?.code ?? "") ? text.replace(/: ".*$/, "") : text; // PostgreSQL quotes a value that it cannot take
+}
+
+/** A file system's error: the code where there is one. @param {any} error */
+export const codeOf = (error) => error?.code ?? wordsOf(error);
 
 /** After these a session must not go on: it is somebody else's. @param {unknown} error */
 export const isSomebodyElses = (error) => error instanceof Fenced || error instanceof WriterBusy;

@@ -2,13 +2,15 @@
 // All of a session as `useMultiFileAuthState` reads it, from memory, with the manifest of docs/formats.md. It goes into one
 // configured place only: whoever may ask for it must not be able to say where it goes.
 import { createHash } from "node:crypto";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 
-import { inBatches, syncDirectory } from "./disk.js";
-import { SessionClientError } from "./errors.js";
-import { writeDurably } from "./file-store.js";
+import { within } from "./directory.js";
+import { createPrivate, inBatches } from "./disk.js";
+import { FilesFailed, SessionClientError, codeOf } from "./errors.js";
 import { CREDS_FILE, MANIFEST_FILE, fileName } from "./names.js";
+
+/** @typedef {import("./directory.js").Directory} Directory */
 
 /** @param {string} content */
 const sha256 = (content) => createHash("sha256").update(content).digest("hex");
@@ -34,26 +36,56 @@ export async function exportSession(session, home) {
   }
   // One moment: nothing is awaited while memory is read.
   const moment = new Date().toISOString();
+  const counts = memory.counts();
+  const keys = memory.size;
   const files = [{ type: "creds", id: "", name: CREDS_FILE, content: memory.creds ?? "" }];
   for (const [type, id, content] of memory.entries()) files.push({ type, id, name: fileName(type, id), content });
   refuseCollisions(company, files);
-  const place = join(home, `company_${encodeURIComponent(company)}`);
-  const staged = `${place}.${process.pid}.new`;
-  await rm(staged, { recursive: true, force: true });
-  await mkdir(home, { recursive: true, mode: 0o700 });
-  await mkdir(staged, { mode: 0o700 });
+  const name = `company_${encodeURIComponent(company)}`;
+  const manifest = manifestOf(session, files, moment);
   try {
-    await inBatches(files, ({ name, content }) => writeDurably(join(staged, name), content));
-    const manifest = manifestOf(session, files, moment);
-    await writeDurably(join(staged, MANIFEST_FILE), manifest.text);
-    await syncDirectory(staged);
-    await rm(place, { recursive: true, force: true });
-    await rename(staged, place);
-    await syncDirectory(home);
-    return { directory: place, keys: memory.size, counts: memory.counts(), manifest_sha256: manifest.sha256, snapshot_at: moment };
+    await mkdir(home, { recursive: true, mode: 0o700 });
+    await within(home, (place) => write(place, name, [...files, { name: MANIFEST_FILE, content: manifest.text }]));
   } catch (error) {
-    await rm(staged, { recursive: true, force: true });
+    throw new FilesFailed(`company ${company}: its export failed (${codeOf(error)})`, {
+      company,
+      hint: `look at ${home}: is there space, does it belong to the application's user, and is neither it nor ${name} in it a link?`,
+      cause: error,
+    });
+  }
+  return { directory: join(home, name), keys, counts, manifest_sha256: manifest.sha256, snapshot_at: moment };
+}
+
+/** @param {Directory} home @param {string} name @param {{name: string, content: string}[]} files */
+async function write(home, name, files) {
+  const staged = `${name}.${process.pid}.new`;
+  await home.removeDirectory(staged);
+  await mkdir(home.at(staged), { mode: 0o700 });
+  try {
+    await within(home.at(staged), async (place) => {
+      await inBatches(files, (file) => writeChecked(place.at(file.name), file.content));
+      await place.sync();
+    });
+    await home.removeDirectory(name);
+    await rename(home.at(staged), home.at(name));
+    await home.sync();
+  } catch (error) {
+    await home.removeDirectory(staged).catch(() => undefined); // it is the first error that tells
     throw error;
+  }
+}
+
+/** Durable, and read back through the descriptor that wrote it. @param {string} path @param {string} content */
+async function writeChecked(path, content) {
+  const handle = await createPrivate(path);
+  try {
+    await handle.writeFile(content);
+    await handle.sync();
+    const expected = Buffer.from(content);
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(expected.length + 1), 0, expected.length + 1, 0);
+    if (!buffer.subarray(0, bytesRead).equals(expected)) throw Object.assign(new Error("a file is not what was written to it"), { code: "EIO" });
+  } finally {
+    await handle.close();
   }
 }
 

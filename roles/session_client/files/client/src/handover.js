@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Companies that this process has given away to a failover. The application's own reconnect loop would start such a session
 // again from its cache, and go on writing behind the final copy: so it is not opened until somebody says that it may be.
-import { Drained, Misconfigured, NotOpen, SessionClientError, SwitchRefused } from "./errors.js";
+import { Drained, Misconfigured, NotOpen, SessionClientError, SwitchRefused, wordsOf } from "./errors.js";
 import { exportSession } from "./export.js";
 
 /**
@@ -114,7 +114,7 @@ export function placeOf({ settings: { exportDir } }) {
 
 /** @param {any} error */
 export const describe = (error) => ({
-  error: String(error.message),
+  error: wordsOf(error),
   name: String(error.name),
   hint: error instanceof SessionClientError ? error.hint : "",
 });

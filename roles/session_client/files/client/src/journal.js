@@ -7,7 +7,7 @@ import { open, readFile, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 
 import { createPrivate, removeIfThere, syncDirectory } from "./disk.js";
-import { CopyRefused } from "./errors.js";
+import { CopyRefused, codeOf } from "./errors.js";
 
 const FORMAT = "baileys-resilience/client-journal";
 const VERSION = 1;
@@ -134,7 +134,7 @@ export async function readJournal(path, company) {
     text = await readFile(path, "utf8");
   } catch (error) {
     if (error.code === "ENOENT") return null;
-    throw refused(path, `cannot be read: ${error.message}`, error);
+    throw refused(path, `cannot be read: ${codeOf(error)}`, error);
   }
   const lines = text.split("\n").slice(0, -1);
   const parsed = lines.map(parse);

@@ -13,9 +13,10 @@ import { canonical, endEarlier, storedKeys } from "./replay.js";
 export async function toFiles(session, refuseTakenBack) {
   const { company, service, memory } = session;
   const directory = service.directoryOf(company);
-  await compareFiles(company, directory, memory);
-  refuseTakenBack();
-  await removeTemporary(directory);
+  await compareFiles(company, directory, memory, async (place) => {
+    refuseTakenBack();
+    await removeTemporary(place);
+  });
   refuseTakenBack(); // the writer is switched in the same turn
   await session.moveToFiles(new FileStore(company, directory));
 }

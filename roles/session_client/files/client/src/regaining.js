@@ -2,7 +2,7 @@
 // The connection that holds the writer's locks was lost. Where the database is there, the locks are taken again on a new one and
 // nothing has happened. Where it is not, that is the beginning of an outage, also for a session that has nothing to write: a
 // process that starts next finds its cache.
-import { Unavailable, isSomebodyElses } from "./errors.js";
+import { Unavailable, isSomebodyElses, wordsOf } from "./errors.js";
 import { refuseOtherToken } from "./fence.js";
 import { refuseForeign, storedKeys } from "./replay.js";
 
@@ -34,7 +34,7 @@ export async function regain(session) {
     else await refuseOtherRows(session);
   } catch (error) {
     if (error instanceof Unavailable || isSomebodyElses(error)) throw error;
-    throw new Unavailable(`the writer's lock was lost and is not to be had: ${error.message}`, { company, cause: error });
+    throw new Unavailable(`the writer's lock was lost and is not to be had: ${wordsOf(error)}`, { company, cause: error });
   }
 }
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { listen } from "./admin.js";
 import { Database } from "./database.js";
 import { findBaileys } from "./baileys.js";
-import { Misconfigured, NotOpen, SessionClientError, Unavailable } from "./errors.js";
+import { Misconfigured, NotOpen, SessionClientError, Unavailable, wordsOf } from "./errors.js";
 import { openFiles } from "./file-loading.js";
 import { SessionFiles } from "./files.js";
 import { Handover } from "./handover.js";
@@ -164,7 +164,7 @@ export class Service {
   /** Nobody waits for it, so nobody would see it fail. @param {Promise<unknown>} work */
   inBackground(work) {
     work.catch((error) => {
-      this.settings.logger.error({ error: error.message }, "the session client failed in the background");
+      this.settings.logger.error({ error: wordsOf(error) }, "the session client failed in the background");
       this.metrics.tell("error", "session client failed", {});
     });
   }

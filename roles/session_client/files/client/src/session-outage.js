@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A session while its database is away: where its writes go, what is told of it, and the way back.
-import { SessionStopped, Unavailable, isSomebodyElses } from "./errors.js";
+import { SessionStopped, Unavailable, isSomebodyElses, wordsOf } from "./errors.js";
 import { newToken } from "./fence.js";
 import { digestOf } from "./journal.js";
 import { nameOf } from "./memory.js";
@@ -49,12 +49,12 @@ export class Outage {
   /** @param {Error} reason */
   async begin(reason) {
     const { company } = this.session;
-    this.log.warn({ company, error: reason.message }, "the database is away: the session runs from memory");
+    this.log.warn({ company, error: wordsOf(reason) }, "the database is away: the session runs from memory");
     this.tell("warning", "session cache in use");
     if (this.settings.onOutage === "journal") {
       await this.openJournal();
       this.caching = this.service.files.writeCache(this.session, this.id).catch((error) => {
-        this.log.error({ company, error: error.message }, "the cache could not be written: a restart during this outage would find no session");
+        this.log.error({ company, error: wordsOf(error) }, "the cache could not be written: a restart during this outage would find no session");
       });
     }
     this.watch();
@@ -132,12 +132,13 @@ export class Outage {
   /** @param {Error} error */
   failed(error) {
     const { company } = this.session;
+    const words = wordsOf(error);
     this.service.metrics.journalFailures.inc({ company });
-    if (error.message !== this.journalError) {
-      this.log.error({ company, error: error.message }, "the journal takes no more: the session goes on in MEMORY ONLY, and ending this process now loses it");
+    if (words !== this.journalError) {
+      this.log.error({ company, error: wordsOf(error) }, "the journal takes no more: the session goes on in MEMORY ONLY, and ending this process now loses it");
       this.tell("error", "session journal cannot be written");
     }
-    this.journalError = error.message;
+    this.journalError = words;
   }
 
   /** @param {Change[]} changes @param {string | null} creds */
@@ -258,7 +259,7 @@ export class Outage {
     this.service.metrics.replays.inc({ company, result: "failed" });
     if (this.reported === error.message) return;
     this.reported = error.message;
-    this.log.error({ company, error: error.message }, "the database is back but does not take what the session wrote");
+    this.log.error({ company, error: wordsOf(error) }, "the database is back but does not take what the session wrote");
     this.tell("error", "session replay failed");
   }
 

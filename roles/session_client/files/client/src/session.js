@@ -4,7 +4,7 @@
 import { randomUUID } from "node:crypto";
 
 import { encode, hashTable } from "./codec.js";
-import { AbsenceUnproven, SessionStopped, Unavailable, isSomebodyElses } from "./errors.js";
+import { AbsenceUnproven, SessionStopped, Unavailable, isSomebodyElses, wordsOf } from "./errors.js";
 import { changesOf, nameOf } from "./memory.js";
 import { regain } from "./regaining.js";
 import { Outage } from "./session-outage.js";
@@ -144,7 +144,7 @@ export class Session {
       if (this.unsaved === text) this.unsaved = null;
     } catch (error) {
       if (this.isStopped()) return;
-      this.log.error({ company: this.company, error: error.message }, "creds could not be saved; they are tried again");
+      this.log.error({ company: this.company, error: wordsOf(error) }, "creds could not be saved; they are tried again");
       this.service.later(() => this.inOrder(() => this.writeCreds()));
     }
   }
@@ -223,7 +223,7 @@ export class Session {
     this.service.metrics.clean(company);
     await this.service.files.removeCopies(company, outage?.journal).catch((error) => {
       // Their epoch is over, so nobody replays them.
-      this.log.error({ company, error: error.message }, "journal and cache of before the move to files could not be removed");
+      this.log.error({ company, error: wordsOf(error) }, "journal and cache of before the move to files could not be removed");
     });
   }
 
@@ -245,7 +245,7 @@ export class Session {
     this.state = "stopped";
     this.stoppedBy = reason;
     this.touch();
-    this.log.error({ company: this.company, error: reason.message }, "the session is stopped");
+    this.log.error({ company: this.company, error: wordsOf(reason) }, "the session is stopped");
     this.service.metrics.tell("error", `session stopped: ${reason.name}`, { company: this.company });
     await this.outage?.abandon(reason);
     this.outage = null;
@@ -315,7 +315,7 @@ export class Session {
 
   refuseStopped() {
     if (!this.isStopped()) return;
-    throw new SessionStopped(`company ${this.company}: the session is stopped: ${this.stoppedBy?.message ?? "it was closed"}`, {
+    throw new SessionStopped(`company ${this.company}: the session is stopped: ${this.stoppedBy ? wordsOf(this.stoppedBy) : "it was closed"}`, {
       company: this.company,
       cause: this.stoppedBy ?? undefined,
     });
@@ -343,7 +343,7 @@ export class Session {
     if (this.state === "online" && !this.fileStore) {
       this.#idleSince();
       await this.service.files.writeCache(this, null).catch((error) => {
-        this.log.warn({ company: this.company, error: error.message }, "no cache is left for a start without the database");
+        this.log.warn({ company: this.company, error: wordsOf(error) }, "no cache is left for a start without the database");
       });
     }
     this.state = "stopped";
@@ -367,7 +367,7 @@ export class Session {
       fenced: this.fenced,
       last_contact: new Date(this.lastContact).toISOString(),
       outage: this.outage?.status() ?? null,
-      error: this.stoppedBy?.message ?? null,
+      error: this.stoppedBy ? wordsOf(this.stoppedBy) : null,
     };
   }
 }

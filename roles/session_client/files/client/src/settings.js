@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-import { Misconfigured } from "./errors.js";
+import { Misconfigured, codeOf } from "./errors.js";
 import { tablesOf } from "./tables.js";
 
 const ON_OUTAGE = ["journal", "memory", "read-only"];
@@ -145,7 +145,7 @@ function readCertificate(path) {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
-    throw new Misconfigured(`the root certificate cannot be read: ${error.message}`, {
+    throw new Misconfigured(`the root certificate cannot be read: ${codeOf(error)}`, {
       hint: "POSTGRES_SSL_ROOT_CERT is the file that the server's certificate is checked against",
       cause: error,
     });

@@ -43,7 +43,7 @@ export class WriterLock {
     this.held = new Set();
     this.closed = false;
     this.lostAt = 0;
-    /** Called when the connection is lost, and all locks with it. */
+    /** Called when the connection is lost, and all locks with it. @type {() => void} */
     this.onLost = () => undefined;
     /** @type {Promise<unknown>} */
     this.asked = Promise.resolve();
