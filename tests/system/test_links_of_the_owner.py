@@ -27,7 +27,7 @@ from baileys_resilience.failover.settings import FailoverSettings, settings_from
 from baileys_resilience.sessions.client_files import ClientFiles
 from baileys_resilience.sessions.directory_store import SessionsHome
 from baileys_resilience.sessions.export import export_companies
-from baileys_resilience.sessions.manifest import read_manifest
+from baileys_resilience.sessions.manifest import MANIFEST_FILE, read_manifest
 from tests.support.sources import MemorySource, assert_holds
 from tests.support.synthetic import SMALL_MIX, make_company
 
@@ -86,6 +86,42 @@ def test_a_copy_of_the_client_behind_a_link_of_its_user_is_not_read(root: Path) 
     as_user('ln -s "$2" "$1/962301.cache"', client, root / "etc" / "shadow")
     with pytest.raises(ForeignFiles):
         ClientFiles(client).creds("962301")
+
+
+@pytest.mark.parametrize("what", ["creds", "stream_keys", "info_of"])
+def test_a_link_that_comes_behind_the_look_at_it_is_not_followed_either(
+    root: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    elsewhere, client = SessionsHome(root / "etc-of-root"), root / "client"
+    export(elsewhere)
+    place = client / "exports" / "company_962301"
+    export(SessionsHome(client / "exports"))
+    subprocess.run(["chown", "-R", f"{UID}:{UID}", str(client)], check=True)
+    drained = {"962301": Exported(read_manifest(place / MANIFEST_FILE).sha256, "2026-01-31T03:00:00Z")}
+    source = ClientMemory(str(client), {}, drained)
+    copy = source._copy  # between the look and the reading
+
+    def swapped(company: str) -> Exported:
+        found = copy(company)
+        as_user('mv "$1" "$1.away"; ln -s "$2" "$1"', place, elsewhere.directory("962301"))
+        return found
+
+    monkeypatch.setattr(source, "_copy", swapped)
+    with pytest.raises(ForeignFiles):
+        {
+            "creds": lambda: source.creds("962301"),
+            "stream_keys": lambda: source.stream_keys("962301", lambda _key: None),
+            "info_of": lambda: source.info_of("962301"),
+        }[what]()
+
+
+def test_a_manifest_that_is_a_link_or_a_pipe_is_refused(home: SessionsHome, root: Path) -> None:
+    export(home)
+    manifest = home.manifest("962301")
+    for script in ('rm "$1"; ln -s "$2" "$1"', 'rm "$1"; mkfifo "$1"'):
+        as_user(script, manifest, root / "etc" / "shadow")
+        with pytest.raises(ForeignFiles):
+            read_manifest(manifest)
 
 
 def export(home: SessionsHome, company: Any = COMPANY) -> None:

@@ -19,7 +19,7 @@ import os
 import shutil
 import stat
 from collections import deque
-from typing import Deque, Iterator, List, Optional, Tuple, Union
+from typing import BinaryIO, Deque, Iterator, List, Optional, Tuple, Union
 
 from .errors import ForeignFiles
 
@@ -216,17 +216,32 @@ def read_file(path: PathLike) -> bytes:
 _LARGEST_FILE = 256 * 1024 * 1024
 
 
-def read_at(directory: int, name: str) -> bytes:
-    """The content of a file in ``directory``. Raises OSError; ForeignFiles for what is no plain file."""
+def open_at(directory: int, name: str) -> BinaryIO:
+    """A file in ``directory``, to be read. Raises OSError; ForeignFiles for what is no plain file."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
             raise link_refused(name) from exc
         raise
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise link_refused(name)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise link_refused(name)
+    return os.fdopen(descriptor, "rb")
+
+
+def open_file(path: PathLike) -> BinaryIO:
+    """The same for a file that is no link itself, in a directory that is reached by the rule."""
+    directory = open_directory(os.path.dirname(os.path.abspath(os.fspath(path))))
+    try:
+        return open_at(directory, os.path.basename(os.fspath(path)))
+    finally:
+        os.close(directory)
+
+
+def read_at(directory: int, name: str) -> bytes:
+    """The content of a file in ``directory``. Raises OSError; ForeignFiles for what is no plain file."""
+    with open_at(directory, name) as stream:
         content = stream.read(_LARGEST_FILE + 1)
         if len(content) > _LARGEST_FILE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)

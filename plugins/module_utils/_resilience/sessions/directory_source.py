@@ -68,7 +68,7 @@ class DirectorySource:
     def creds(self, company: str) -> Optional[RawCreds]:
         path = self._home.directory(company) / CREDS_FILE
         try:
-            directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            directory = guarded.open_directory(path.parent)
             try:
                 content = guarded.read_at(directory, CREDS_FILE)
                 return RawCreds(content, _moment(os.lstat(CREDS_FILE, dir_fd=directory).st_mtime))
@@ -101,7 +101,7 @@ class DirectorySource:
         key_files = list(self._key_files(company))
         if not key_files:
             return
-        directory = os.open(self._home.directory(company), os.O_RDONLY | os.O_DIRECTORY)
+        directory = _opened(self._home.directory(company))
         try:
             for name, entry in key_files:
                 yield entry, _read(directory, name, entry.size)
@@ -130,14 +130,25 @@ class DirectorySource:
         return {entry.file: entry for entry in entries if entry.type != CREDS_TYPE}
 
 
+def _opened(directory: Path) -> int:
+    try:
+        return guarded.open_directory(directory)
+    except OSError as exc:
+        raise translate_os_error(exc, "look into", directory) from exc
+
+
 def _names(directory: Path) -> List[str]:
     """Names in order; none where there is no directory, which the missing creds tell already."""
     try:
-        return sorted(os.listdir(directory))
+        opened = guarded.open_directory(directory)
     except FileNotFoundError:
         return []
     except OSError as exc:
         raise translate_os_error(exc, "look into", directory) from exc
+    try:
+        return sorted(os.listdir(opened))
+    finally:
+        os.close(opened)
 
 
 def _read(directory: int, name: str, expected_size: int) -> bytes:

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from .. import guarded
 from ..errors import VerificationFailed
 from ..files import translate_os_error
 from .model import SourceInfo
@@ -128,7 +129,7 @@ class Manifest:
 
     def entries(self) -> Iterator[Entry]:
         """The entries in file order, read again from disk so that memory stays flat."""
-        with self.path.open("rb") as stream:
+        with guarded.open_file(self.path) as stream:
             stream.readline()
             for lines, _footers in _chunks(stream):
                 yield from _entries(lines)
@@ -147,7 +148,7 @@ def read_entries(path: Path) -> Tuple[Manifest, List[Entry]]:
 
 def _read_checked(path: Path, see: Callable[[Entry], None]) -> Manifest:
     try:
-        with path.open("rb") as stream:
+        with guarded.open_file(path) as stream:
             return _read(path, stream, see)
     except FileNotFoundError as exc:
         raise _bad(path, "there is no manifest") from exc

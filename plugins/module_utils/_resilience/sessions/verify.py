@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Iterable, List, Optional, Tuple
 
+from .. import guarded
 from ..errors import SessionDataError, VerificationFailed
 from ..files import translate_os_error
 from .codec import CREDS_FILE, encode_creds, encode_key, sha256, short_id
@@ -129,7 +130,7 @@ def verify_directory(path: Path) -> Manifest:
 
 def _first_file_problem(path: Path, entries: Iterable[Entry]) -> Optional[str]:
     try:
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        directory = guarded.open_directory(path)
     except OSError as exc:
         raise translate_os_error(exc, "look into", path) from exc
     try:
