@@ -153,9 +153,19 @@ def commit(context: FailoverContext, company: str) -> None:
     directory = {"directory": _directory(context, company)} if context.target == FILES else {}
     try:
         _request(context.settings, company, "commit", _COMMIT_SECONDS, hold=holds_of(context)[company], **directory)
-    except (ApplicationError, Unavailable):
+    except (ApplicationError, Unavailable) as exc:
+        if isinstance(exc, Unavailable):
+            _take_back_late_commit(context, company)
         if store_of(context, company) != context.target:
             raise
+
+
+def _take_back_late_commit(context: FailoverContext, company: str) -> None:
+    """One that was not answered may be under way still, and would move the session behind the undo. After this word it
+    has done so already, which the session's store tells, or it never does.
+    """
+    with contextlib.suppress(ApplicationError, Unavailable):
+        _request(context.settings, company, "seal", _WORD_SECONDS, hold=holds_of(context)[company])
 
 
 def abort(context: FailoverContext, companies: Iterable[str]) -> None:
