@@ -142,6 +142,34 @@ test("a clock that is set back between two outages does not make the second one 
   await untilState(auth, "online");
 });
 
+/** What a trigger makes of a row that is written or deleted when the database comes back. @type {[string, string][]} */
+const TRIGGERS = [
+  ["changes a row on its way", "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; NEW.value := '{\"other\": 1}'; RETURN NEW"],
+  ["writes nothing", "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NULL"],
+  ["deletes nothing", "IF TG_OP = 'DELETE' THEN RETURN NULL; END IF; RETURN NEW"],
+];
+for (const [what, body] of TRIGGERS) {
+  test(`where a trigger ${what}, the outage is not over, its journal stays and it is told; without the trigger it is over`, async () => {
+    await client.addKey(database.admin, "session", "bob.0", client.record(1));
+    const auth = await open();
+    database.proxy.refuse();
+    await auth.keys.set({ session: { "alice.0": client.record(2), "carol.0": client.record(1), "bob.0": null } });
+    await database.admin.query(`CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${body}; END $$;
+      CREATE TRIGGER spoil BEFORE INSERT OR UPDATE OR DELETE ON whatsapp_keys FOR EACH ROW EXECUTE FUNCTION spoil()`);
+    try {
+      database.proxy.heal();
+      await client.until("it is told", () => /does not hold what was written to it/.test(auth.logger.lines.error.join()));
+      assert.deepEqual([auth.status().state, auth.status().outage?.writes], ["outage", 1]);
+      assert.ok(client.filesIn(auth.dir).includes(`${COMPANY}.journal`));
+      assert.deepEqual(await stored("alice.0"), client.record(1));
+    } finally {
+      await database.admin.query("DROP FUNCTION spoil CASCADE");
+    }
+    await untilState(auth, "online");
+    assert.deepEqual([await stored("alice.0"), await stored("bob.0"), await stored("carol.0")], [client.record(2), null, client.record(1)]);
+  });
+}
+
 /** A certificate authority and a certificate of that name, by openssl. @param {string} dir @param {string} name */
 function makeCertificate(dir, name) {
   const key = join(dir, `${name}.key`);

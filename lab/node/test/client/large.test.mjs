@@ -81,3 +81,16 @@ test("it comes back from an outage over that link, with all that it wrote", asyn
   const { rows } = await database.admin.query("SELECT count(*)::int AS n, count(*) FILTER (WHERE key_id = '1')::int AS gone FROM whatsapp_keys");
   assert.deepEqual(rows[0], { n: KEYS + 5000 - 1, gone: 0 });
 });
+
+test("the way back reads everything once, and what it wrote once more", async () => {
+  const unit = database.proxy.received;
+  const auth = await open();
+  const all = database.proxy.received - unit;
+  database.proxy.refuse();
+  await auth.keys.set({ "device-list": { w: ["0"], 1: null } });
+  const before = database.proxy.received;
+  database.proxy.heal();
+  await client.until("the session is online", () => auth.status().state === "online");
+  const read = database.proxy.received - before;
+  assert.ok(read > 0.9 * all && read < 1.2 * all, `${read} bytes came, and all of it is ${all}`);
+});

@@ -5,7 +5,8 @@ import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 
-import { usePostgresAuthState } from "../../../../roles/session_client/files/client/src/index.js";
+import { Unavailable, usePostgresAuthState } from "../../../../roles/session_client/files/client/src/index.js";
+import { readJournal } from "../../../../roles/session_client/files/client/src/journal.js";
 import * as client from "./support.mjs";
 
 const { COMPANY } = client;
@@ -222,9 +223,34 @@ function suite(fence) {
     mkdirSync(auth.dir, { mode: 0o700 });
     await auth.keys.set({ session: { "bob.0": client.record(1) } });
     assert.equal(auth.status().outage?.journal_error, null);
-    const { readJournal } = await import("../../../../roles/session_client/files/client/src/journal.js");
     const content = await readJournal(join(auth.dir, `${COMPANY}.journal`), COMPANY);
     assert.deepEqual([...content?.changes.values() ?? []].map(({ id }) => id).sort(), ["alice.0", "bob.0"]);
+  });
+
+  test("a journal that was made shorter still names every token that the database may hold by now", async () => {
+    const auth = await open({ journalMaxBytes: 2000 });
+    database.proxy.refuse();
+    await auth.keys.set(alice(2));
+    const { writer } = auth.service;
+    const replay = writer.replay.bind(writer);
+    let answers = 0;
+    writer.replay = async (...args) => {
+      if (++answers > 3) throw new Unavailable("away again");
+      await replay(...args);
+      throw new Unavailable("the answer to the commit did not arrive");
+    };
+    database.proxy.heal();
+    await client.until("it was tried again", () => answers > 4);
+    for (let counter = 3; counter < 20; counter++) await auth.keys.set(alice(counter));
+    const content = await readJournal(join(auth.dir, `${COMPANY}.journal`), COMPANY);
+    assert.ok(content && content.lines < 10, `${content?.lines} lines`);
+    if (fence) {
+      const { rows } = await database.admin.query("SELECT token FROM baileys_resilience.writers");
+      assert.ok(content.header.tokens.includes(rows[0].token), JSON.stringify([content.header, rows]));
+    }
+    writer.replay = replay;
+    await untilState(auth, "online");
+    assert.deepEqual(await stored("alice.0"), client.record(19));
   });
 
   test("a journal that takes nothing more does not keep the session from its database", async () => {

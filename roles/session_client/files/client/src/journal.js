@@ -67,6 +67,11 @@ export class Journal {
     return journal;
   }
 
+  /** @param {string} token */
+  names(token) {
+    return this.header.tokens.includes(token);
+  }
+
   /** On disk when it returns. After an error the journal is as it was. @param {Line} line */
   async append(line) {
     const bytes = Buffer.from(lineOf(line));

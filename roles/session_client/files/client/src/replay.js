@@ -158,18 +158,32 @@ async function writeCreds(query, sql, { company, memory }, rows) {
   if (rowCount !== 1) throw new SessionClientError(`company ${company}: creds are in ${rowCount} rows`, { company });
 }
 
-/** What was written, asked of the database itself. @param {Query} query @param {Statements} sql @param {Replay} replay
- * @param {number} deadlineMs @param {Change[]} upserts @param {Change[]} deletes */
+/** What was written, asked of the database itself. Of all other rows the reading before has shown that they are as in memory.
+ * @param {Query} query @param {Statements} sql @param {Replay} replay @param {number} deadlineMs
+ * @param {Change[]} upserts @param {Change[]} deletes */
 async function check(query, sql, { company, memory }, deadlineMs, upserts, deletes) {
   const { rows: auth } = await query(sql.readCreds, [company]);
   const same = auth.length === 1 && canonical("creds", auth[0].creds) === memory.creds;
-  const written = upserts.length || deletes.length;
-  const found = written ? await storedKeys(query, sql, company, deadlineMs) : new Map();
-  const wrong = upserts.filter(({ type, id, text }) => found.get(nameOf(type, id))?.text !== text).length;
-  const left = deletes.filter(({ type, id }) => found.has(nameOf(type, id))).length;
+  let [wrong, left] = [0, 0];
+  for (const piece of piecesOf(upserts)) {
+    const found = await these(query, sql, company, deadlineMs, piece);
+    wrong += piece.filter(({ type, id, text }) => found.get(nameOf(type, id)) !== text).length;
+  }
+  for (const piece of piecesOf(deletes)) left += (await these(query, sql, company, deadlineMs, piece)).size;
   if (same && !wrong && !left) return;
   throw new SessionClientError(
     `company ${company}: the database does not hold what was written to it (${wrong} keys differ, ${left} are still there${same ? "" : ", creds differ"})`,
     { company, hint: "look for triggers, rules and policies on both tables; the journal is kept" },
   );
+}
+
+/** These keys as the database holds them, in canonical form by name. @param {Query} query @param {Statements} sql
+ * @param {string} company @param {number} deadlineMs @param {Change[]} changes */
+async function these(query, sql, company, deadlineMs, changes) {
+  /** @type {Map<string, string | null>} */
+  const found = new Map();
+  await inPieces(query, deadlineMs, { text: sql.readThese, values: [company, ...columns(changes)] }, ({ type, id, value }) =>
+    found.set(nameOf(type, id), canonical(type, value)),
+  );
+  return found;
 }

@@ -33,6 +33,8 @@ export class Outage {
     /** @type {import("./replay.js").Touched} */
     this.touched = { base: new Map(), written: new Map() };
     this.writes = 0;
+    /** The one under which it ends, however often that is tried. */
+    this.token = "";
     this.expired = false;
     /** @type {Promise<unknown>} */
     this.caching = Promise.resolve();
@@ -263,17 +265,24 @@ export class Outage {
     this.tell("error", "session replay failed");
   }
 
+  /** In the journal before the database may hold it. A full disk must not keep the session from its database: without this a
+   * journal that is left is only put aside. @param {string} token */
+  async noteToken(token) {
+    if (!this.journal || this.journal.names(token)) return;
+    this.journal.header.tokens.push(token); // for a shorter one, too
+    if (!this.journalError) await this.journal.append({ at: new Date().toISOString(), token }).catch((error) => this.failed(error));
+  }
+
   async replay() {
     if (this.over || this.session.state !== "outage") return;
     const { session } = this;
-    const token = newToken();
-    // Whether the transaction below commits may stay unknown: so its token counts as ours from here on.
-    session.tokens.push(token);
-    if (this.journal && !this.journalError) {
-      // A full disk must not keep the session from its database. Without this line a journal that is left is only put aside.
-      await this.journal.append({ at: new Date().toISOString(), token }).catch((error) => this.failed(error));
+    if (!this.token) {
+      // Whether the transaction below commits may stay unknown: so its token counts as ours from here on.
+      this.token = newToken();
+      session.tokens.push(this.token);
     }
-    const done = await this.service.writer.replay(session, token, this.touched);
+    await this.noteToken(this.token);
+    const done = await this.service.writer.replay(session, this.token, this.touched);
     session.fenced = done.fenced;
     await this.caching;
     // Before anything else: beside a session that goes on they would be a session of before. If they stay, the outage does.

@@ -93,6 +93,8 @@ export function statements({ auth, keys }, types) {
     names: { auth: auth.table, keys: keys.table },
     readCreds: `SELECT ${creds}::text AS creds FROM ${a} WHERE ${ac} = ${ofAuth}`,
     readKeys: `SELECT ${type}::text AS type, ${id}::text AS id, ${value}::text AS value FROM ${k} WHERE ${kc} = ${ofKeys}`,
+    readThese: `SELECT ${type}::text AS type, ${id}::text AS id, ${value}::text AS value FROM ${k}
+      JOIN unnest($2::text[], $3::text[]) AS d (t, i) ON ${type} = d.t::${typeOf} AND ${id} = d.i::${idOf} WHERE ${kc} = ${ofKeys}`,
     listCompanies: `SELECT ${ac}::text AS company FROM ${a} ORDER BY 1`,
     updateCreds: `UPDATE ${a} SET ${creds} = $2::${types["auth.creds"]}${now(auth.updated_at)} WHERE ${ac} = ${ofAuth}`,
     insertCreds: `INSERT INTO ${a} (${ac}, ${creds}) VALUES (${ofAuth}, $2::${types["auth.creds"]})`,

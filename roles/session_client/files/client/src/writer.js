@@ -43,7 +43,7 @@ export class Writer {
     const { identity } = this;
     const deadlineMs = this.database.settings.queryTimeoutMs;
     return this.database.transaction("replay", (query) =>
-      replay(query, sql, { company, token, tokens: tokens.slice(0, -1), identity, epoch, memory, touched, deleted }, deadlineMs),
+      replay(query, sql, { company, token, tokens, identity, epoch, memory, touched, deleted }, deadlineMs),
     );
   }
 }
