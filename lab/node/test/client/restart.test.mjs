@@ -5,7 +5,7 @@ import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
-import { usePostgresAuthState } from "../../../../roles/session_client/files/client/src/index.js";
+import { Unavailable, usePostgresAuthState } from "../../../../roles/session_client/files/client/src/index.js";
 import { removeDir, temporaryDir } from "../support/lab.mjs";
 import * as client from "./support.mjs";
 
@@ -262,6 +262,53 @@ test("a journal of before a failover is not replayed after it", async () => {
   assert.match(auth.logger.lines.error.join(), /epoch/);
   assert.ok(!existsSync(fileOf("journal")));
 });
+
+/** A start whose database goes away again behind the take-over. @param {(service: any) => void} breakIt */
+async function startInto(breakIt) {
+  const started = await client.startService(database, settings());
+  open.push(started.service);
+  breakIt(started.service);
+  const auth = await usePostgresAuthState(COMPANY, { service: started.service });
+  assert.equal(auth.status().state, "outage");
+  return { ...auth, ...started };
+}
+const away = () => Promise.reject(new Unavailable("away again"));
+
+test("a journal survives a start that took the session over and ended before it was replayed", async () => {
+  await killInOutage();
+  database.proxy.heal();
+  const first = await startInto((service) => (service.writer.replay = away));
+  await first.close();
+  const auth = await startHere();
+  assert.equal(auth.status().state, "online");
+  assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(3));
+  assert.deepEqual(client.filesIn(dir), [`${COMPANY}.owner`]);
+});
+
+for (const left of ["cache", "journal and cache"]) {
+  test(`a start from ${left}, because the database went away between the take-over and the snapshot, finds its way back`, async () => {
+    if (left === "cache") {
+      const child = await startChild();
+      await child.ask({ do: "set", data: { session: { "alice.0": client.record(3) } } });
+      await child.ask({ do: "close" });
+      await child.kill();
+    } else {
+      await killInOutage();
+      database.proxy.heal();
+    }
+    let healed = false;
+    const auth = await startInto(({ database: pool }) => {
+      const transaction = pool.transaction.bind(pool);
+      pool.transaction = (/** @type {any[]} */ ...args) => (healed || args[0] === "take_over" ? transaction(...args) : away());
+    });
+    assert.deepEqual(await auth.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(3) });
+    await auth.state.keys.set({ session: { "alice.0": client.record(4) } });
+    healed = true;
+    await client.until("the database is back", () => auth.status().state !== "outage");
+    assert.deepEqual([auth.status().error, auth.status().state], [null, "online"]);
+    assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(4));
+  });
+}
 
 test("the mark of a process that was killed does not keep the next one out", async () => {
   const child = await startChild();

@@ -91,6 +91,20 @@ export class SessionFiles {
     return Journal.reopen(this.path(company, "journal"), content);
   }
 
+  /** In the journal on disk, before the database may hold it. @param {string} company
+   * @param {import("./journal.js").JournalContent} content @param {string} token */
+  async noteToken(company, content, token) {
+    const journal = await this.reopenJournal(company, content);
+    try {
+      await journal.append({ at: new Date().toISOString(), token });
+    } finally {
+      await journal.close();
+    }
+    content.header.tokens.push(token);
+    content.size = journal.size;
+    content.lines = journal.lines;
+  }
+
   /** @param {import("./session.js").Session} session @param {string | null} outage */
   async writeCache(session, outage) {
     const { company, epoch, tokens, memory, lastContact } = session;

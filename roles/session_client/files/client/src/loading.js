@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 
 import { encode } from "./codec.js";
 import { credsOf } from "./creds.js";
-import { CopyRefused, CredsInvalid, Fenced, KeysUndecodable, Unavailable, UnknownCompany } from "./errors.js";
+import { CopyRefused, CredsInvalid, Fenced, KeysUndecodable, Unavailable, UnknownCompany, wordsOf } from "./errors.js";
 import { newToken, takeOver } from "./fence.js";
 import { Memory, nameOf } from "./memory.js";
 import { inPieces } from "./pieces.js";
@@ -21,23 +21,25 @@ import { Outage } from "./session-outage.js";
 /** Opens a session, whichever way is there. The caller holds the claim of the company. @param {Service} service
  * @param {string} company @returns {Promise<Session>} */
 export async function openSession(service, company) {
+  const token = newToken();
   try {
     // The first company of a process: the pool connects while the other connection does.
     const statements = service.database.statements();
     statements.catch(() => undefined); // who waits for it is told
     await service.lock.acquire(company);
     await statements;
-    return await fromDatabase(service, company);
+    return await fromDatabase(service, company, token);
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error;
-    return fromCache(service, company, error);
+    return fromCache(service, company, error, token);
   }
 }
 
-/** @param {Service} service @param {string} company */
-async function fromDatabase(service, company) {
+/** @param {Service} service @param {string} company @param {string} token */
+async function fromDatabase(service, company, token) {
   let journal = await leftBehind(service, company);
-  const token = newToken();
+  // The database may hold the token and then go away, or this process may end: what is left here must be known as its own.
+  if (journal) await noteToken(service, company, journal, token);
   const claim = { company, token, identity: service.identity };
   const take = (/** @type {string[] | null} */ mine) =>
     service.database.transaction("take_over", (query) => takeOver(query, { ...claim, mine }));
@@ -61,7 +63,7 @@ async function fromDatabase(service, company) {
     } catch (error) {
       if (!(error instanceof Fenced)) throw error;
       await refuse(service, company, error.message);
-      return fromDatabase(service, company);
+      return fromDatabase(service, company, newToken());
     }
   }
   await service.files.removeCopies(company);
@@ -146,6 +148,14 @@ async function leftBehind(service, company) {
   }
 }
 
+/** A disk that takes nothing does not keep the session from its database. @param {Service} service @param {string} company
+ * @param {JournalContent} journal @param {string} token */
+async function noteToken(service, company, journal, token) {
+  await service.files.noteToken(company, journal, token).catch((error) => {
+    service.settings.logger.error({ company, error: wordsOf(error) }, "the journal does not take the token of this start: if it ends before the replay, the next one refuses the journal");
+  });
+}
+
 /** @param {Service} service @param {string} company @param {string} reason */
 async function refuse(service, company, reason) {
   const kept = await service.files.setAside(company);
@@ -197,8 +207,9 @@ function outageOf(session, content, journal) {
   return outage;
 }
 
-/** @param {Service} service @param {string} company @param {Unavailable} reason */
-async function fromCache(service, company, reason) {
+/** @param {Service} service @param {string} company @param {Unavailable} reason @param {string} token under which the database may
+ * have been taken over, although it did not go on */
+async function fromCache(service, company, reason, token) {
   const cache = await service.files.readCache(company, service.settings.cacheTtlMs);
   if (!cache) throw reason;
   const { header, memory } = cache;
@@ -212,7 +223,7 @@ async function fromCache(service, company, reason) {
   }
   if (journal) apply(memory, journal);
   const creds = credsOf(company, memory.creds);
-  const tokens = [...header.tokens, ...(journal?.header.tokens ?? [])];
+  const tokens = [...header.tokens, ...(journal?.header.tokens ?? []), token];
   const session = new Session(company, service, { memory, creds, epoch: header.epoch, tokens, fenced: true, isNew: false });
   session.state = "outage";
   session.lastContact = Date.parse(header.last_contact);
