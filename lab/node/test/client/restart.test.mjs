@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // A process that ends while its database is away, and the one that comes after it.
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
@@ -273,6 +273,12 @@ async function startInto(breakIt) {
   return { ...auth, ...started };
 }
 const away = () => Promise.reject(new Unavailable("away again"));
+/** Transactions of a database that answers the take-over and nothing else until it is healed. @param {any} pool
+ * @param {() => boolean} healed */
+function taken(pool, healed) {
+  const transaction = pool.transaction.bind(pool);
+  return (/** @type {any[]} */ ...args) => (healed() || args[0] === "take_over" ? transaction(...args) : away());
+}
 
 test("a journal survives a start that took the session over and ended before it was replayed", async () => {
   await killInOutage();
@@ -283,6 +289,29 @@ test("a journal survives a start that took the session over and ended before it 
   assert.equal(auth.status().state, "online");
   assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(3));
   assert.deepEqual(client.filesIn(dir), [`${COMPANY}.owner`]);
+});
+
+test("the cache of an orderly end survives a start that took the session over and was killed before it had loaded", async () => {
+  await endInOrder();
+  /** @type {Map<string, Buffer>} What a kill would leave that comes while the snapshot is read. */
+  const left = new Map();
+  const first = await startInto((service) => {
+    const transaction = taken(service.database, () => false);
+    service.database.transaction = (/** @type {any[]} */ ...args) => {
+      if (args[0] === "load") for (const kind of ["cache", "journal"]) if (existsSync(fileOf(kind))) left.set(kind, readFileSync(fileOf(kind)));
+      return transaction(...args);
+    };
+  });
+  await first.close();
+  for (const kind of ["cache", "journal"]) rmSync(fileOf(kind), { force: true });
+  for (const [kind, content] of left) writeFileSync(fileOf(kind), content);
+  database.proxy.refuse();
+  const auth = await startHere();
+  await auth.state.keys.set({ session: { "alice.0": client.record(4) } });
+  database.proxy.heal();
+  await client.until("the database is back", () => auth.status().state !== "outage");
+  assert.deepEqual([auth.status().error, auth.status().state], [null, "online"]);
+  assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(4));
 });
 
 for (const left of ["cache", "journal and cache"]) {
@@ -297,10 +326,7 @@ for (const left of ["cache", "journal and cache"]) {
       database.proxy.heal();
     }
     let healed = false;
-    const auth = await startInto(({ database: pool }) => {
-      const transaction = pool.transaction.bind(pool);
-      pool.transaction = (/** @type {any[]} */ ...args) => (healed || args[0] === "take_over" ? transaction(...args) : away());
-    });
+    const auth = await startInto((service) => (service.database.transaction = taken(service.database, () => healed)));
     assert.deepEqual(await auth.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(3) });
     await auth.state.keys.set({ session: { "alice.0": client.record(4) } });
     healed = true;

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 
 import { readCache, writeCache } from "./cache.js";
 import { makePrivateDirectory, removeIfThere, setAside, syncDirectory } from "./disk.js";
-import { Misconfigured, WriterBusy } from "./errors.js";
+import { CopyRefused, Misconfigured, WriterBusy } from "./errors.js";
 import { isDead } from "./identity.js";
 import { Journal, readJournal } from "./journal.js";
 
@@ -103,6 +103,19 @@ export class SessionFiles {
     content.header.tokens.push(token);
     content.size = journal.size;
     content.lines = journal.lines;
+  }
+
+  /** The same where there is the cache of an orderly end only: a journal is begun on it. @param {string} company
+   * @param {string} token @param {number} ttlMs */
+  async noteTokenOnCache(company, token, ttlMs) {
+    await this.removeEmptyJournal(company);
+    const cache = await this.readCache(company, ttlMs).catch((error) => {
+      if (!(error instanceof CopyRefused)) throw error; // nobody will start from it
+    });
+    if (!cache || cache.header.outage !== null) return;
+    const { epoch, next, last_contact, tokens } = cache.header;
+    const header = { company, epoch, outage: next, began_at: new Date().toISOString(), last_contact, tokens: [...tokens, token] };
+    await (await this.createJournal(company, header)).close();
   }
 
   /** @param {import("./session.js").Session} session @param {string | null} outage */

@@ -39,7 +39,7 @@ export async function openSession(service, company) {
 async function fromDatabase(service, company, token) {
   let journal = await leftBehind(service, company);
   // The database may hold the token and then go away, or this process may end: what is left here must be known as its own.
-  if (journal) await noteToken(service, company, journal, token);
+  await noteToken(service, company, journal, token);
   const claim = { company, token, identity: service.identity };
   const take = (/** @type {string[] | null} */ mine) =>
     service.database.transaction("take_over", (query) => takeOver(query, { ...claim, mine }));
@@ -149,11 +149,15 @@ async function leftBehind(service, company) {
 }
 
 /** A disk that takes nothing does not keep the session from its database. @param {Service} service @param {string} company
- * @param {JournalContent} journal @param {string} token */
+ * @param {JournalContent | null} journal @param {string} token */
 async function noteToken(service, company, journal, token) {
-  await service.files.noteToken(company, journal, token).catch((error) => {
-    service.settings.logger.error({ company, error: wordsOf(error) }, "the journal does not take the token of this start: if it ends before the replay, the next one refuses the journal");
-  });
+  const { files, settings } = service;
+  try {
+    if (journal) await files.noteToken(company, journal, token);
+    else if (settings.onOutage === "journal") await files.noteTokenOnCache(company, token, settings.cacheTtlMs);
+  } catch (error) {
+    settings.logger.error({ company, error: wordsOf(error) }, "the token of this start cannot be noted: if it ends before the session is loaded, the next one refuses journal and cache");
+  }
 }
 
 /** @param {Service} service @param {string} company @param {string} reason */
@@ -233,8 +237,10 @@ async function fromCache(service, company, reason, token) {
   session.outage = outage;
   session.touch();
   service.settings.logger.warn({ company, age_seconds: Math.round(outage.ageMs / 1000) }, "the database is away: the session starts from its cache");
-  if (journal) outage.watch();
-  else {
+  if (journal) {
+    if (!journal.lines) outage.tell("warning", "session cache in use"); // begun by a start that did not get to its end
+    outage.watch();
+  } else {
     await service.files.removeEmptyJournal(company);
     await outage.begin(reason);
   }

@@ -231,6 +231,7 @@ export class Outage {
   /** One look at the database; when it serves, the way back. */
   async recover() {
     if (this.over) return;
+    if (this.session.hold) return this.lookAgain(); // it would wait for the end of the hold, and keep others from their turn
     try {
       await this.service.lock.acquire(this.session.company);
       if (this.over) return void (await this.#letGo());
