@@ -158,6 +158,14 @@ test("a journal whose first line was cut off does not keep the next one from bei
   assert.equal(auth.status().outage?.journal_lines, 1);
 });
 
+test("creds that are saved when the session is about to close are stored", async () => {
+  const first = await startHere();
+  const closing = first.close();
+  first.state.creds.nextPreKeyId = 77;
+  await Promise.all([closing, first.saveCreds()]);
+  assert.equal((await creds()).nextPreKeyId, 77);
+});
+
 for (const away of [false, true]) {
   test(`what is written while a session is closed ${away ? "in an outage " : ""}is found by the next start, or was refused`, async () => {
     const first = await startHere();

@@ -326,7 +326,10 @@ export class Session {
     if (this.state === "stopped") return;
     const { hold } = this;
     if (hold && (await hold.giveWay())) return this.#closeSealed(hold);
-    await this.inOrder(() => this.#finish()); // what is asked for meanwhile would be in no copy: it is refused
+    await this.inOrder(async () => {
+      await this.writeCreds(); // those that were saved since
+      await this.#finish(); // what is asked for meanwhile would be in no copy: it is refused
+    });
   }
 
   /** Which of the two stores is the one of record, nobody here knows: so what is held goes to neither. Nothing can be sent by
