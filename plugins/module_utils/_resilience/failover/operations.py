@@ -262,8 +262,11 @@ class Operation:
         return Outcome(self.operation, run.id, True, message, told, report, as_markdown(report))
 
     def _refuse_if_moved_on(self, context: FailoverContext, run: Run[FailoverContext], state: RunState) -> None:
-        """Only an application with the new flags can have gone on in the new store, started by us or by a reboot."""
-        if not {"switch_env", "start"} & set(state.started):
+        """Only an application with the new flags or code can have gone on in the new store, started by us or by a
+        reboot; also by one in the middle of an undo that has not put them back yet.
+        """
+        leads_there = {"switch_env", "start"} | ({"switch_code"} if context.switches_code else set())
+        if not leads_there & set(state.started) - set(state.undone):
             return
         if context.live and all_held(context):
             return  # a client that holds its writes has gone nowhere, and need not be stopped to know that

@@ -97,7 +97,7 @@ def _refuse_if_it_ran_again(context: FailoverContext) -> None:
     still name. What it wrote there since is in no copy of ours.
     """
     state = context.state()
-    if not state.done("stop") or "start" in state.started:
+    if not state.done("stop") or "start" in state.started or state.no_return:
         return
     status = context.service.status()
     if not status.running or _runs_on_target(context, status.pids):

@@ -183,7 +183,8 @@ class Run(Generic[C]):
     def undo(self, reason: str, permit: Callable[[RunState], None] = lambda _state: None) -> List[str]:
         """Take back every step that was started, last first; returns their names.
 
-        ``permit`` is asked first, while nobody else can execute a step, and raises when the undo would do harm.
+        ``permit`` is asked first, while nobody else can execute a step, and raises when the undo would do harm. Of an
+        undo that was cut off, too: the host may have booted since.
         """
         with self.lease.executing("undo"):
             self.journal.repair()
@@ -195,8 +196,8 @@ class Run(Generic[C]):
                     subject=self.id,
                     hint="its ratchets live there now: complete the run with resume, or move back with failback",
                 )
+            permit(state)
             if not state.undoing:
-                permit(state)
                 self.journal.append("undo_started", reason=reason)
             for name in reversed(state.started):
                 if name not in state.undone:
