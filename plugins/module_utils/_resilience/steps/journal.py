@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Set
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 from ..clock import now_iso
 from ..errors import StoreError
@@ -135,12 +135,22 @@ class RunState:
         elif kind == "step_undone":
             self.undone.append(step)
             self._done.discard(step)
+        elif kind == "begun_anew":
+            self._forget(event.get("steps") or [])
         elif kind == "no_return":
             self.no_return = event["at"]
             self.undoing = False  # what an undo had taken back by then is done again
             self.undone = []
         elif kind == "run_finished":
             self.outcome = event.get("outcome")
+
+    def _forget(self, steps: Sequence[str]) -> None:
+        """They were taken back, to be done in another way."""
+        for step in steps:
+            self._done.discard(step)
+            self.results.pop(step, None)
+        self.started = [each for each in self.started if each not in steps]
+        self.undone = [each for each in self.undone if each not in steps]
 
     @property
     def header(self) -> Mapping[str, Any]:
