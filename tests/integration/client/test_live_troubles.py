@@ -107,6 +107,23 @@ def test_a_hold_that_ended_before_the_run_came_back_is_made_again(
     assert not host.place.exists()
 
 
+@pytest.mark.parametrize("last", ["stop", "import", "verify"])
+def test_one_that_ended_on_the_way_back_is_made_again_too(
+    host: Host, lab: Lab, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """What was imported under the first one was no second writer."""
+    before, pid = logins(lab), host.pid()
+    host.failover()
+    with monkeypatch.context() as patched:
+        patched.setattr(live, "_HOLD_SECONDS", 3.0)
+        run_until(host, last, "failback")
+    processes.wait_until(lambda: not held(lab), "the hold ends by itself", 20)
+    talk(lab, f"on files behind the first hold, {last}")
+    assert mode_of(host.operation("failback").resume()) == ("done", LIVE)
+    assert (logins(lab), host.pid(), health(lab)) == (before, pid, {("open", "postgres")})
+    assert not host.place.exists()
+
+
 @pytest.mark.parametrize("last", ["stop", "export"])
 def test_one_that_ended_with_its_process_is_made_again(host: Host, lab: Lab, last: str) -> None:
     lab.break_("postgres-kill")
@@ -148,6 +165,19 @@ def test_a_hold_that_ends_before_it_is_sealed_lets_the_application_be_restarted(
     assert "the application was restarted: " in outcome.markdown
     if operation == "failover":
         on_files(host, lab, "restarted instead")
+
+
+def test_it_is_restarted_by_the_process_that_goes_on_by_itself_too(
+    host: Host, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under the role, where each step is a task: those behind the stop are done in a process of their own."""
+    with monkeypatch.context() as patched:
+        patched.setattr(live, "_HOLD_SECONDS", 0.001)
+        host.operation().begin()
+        for step in host.operation().step_names:
+            host.operation().step(step, detached=True)
+    assert mode_of(host.operation().finish()) == ("done", RESTART)
+    on_files(host, lab, "restarted instead, by task")
 
 
 def test_a_hold_that_is_refused_does_too_unless_the_operator_asked_for_nothing_else(
