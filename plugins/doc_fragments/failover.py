@@ -246,8 +246,9 @@ options:
     description:
       - V(live) moves the sessions while they run. The application's session client holds their writes for about a
         second; nothing restarts, and WhatsApp sees nothing. V(restart) stops the application and starts it again.
-      - V(auto) takes V(live) where it can; the plan says why not where it cannot. V(live) is refused then.
+      - V(auto) takes V(live) where the client can, else V(restart); also where that is found out only in the run, as
+        long as no session has been sealed for its new store. Plan and report say why. V(live) is refused then.
     type: str
-    choices: [restart, live, auto]
-    default: restart
+    choices: [auto, live, restart]
+    default: auto
 """

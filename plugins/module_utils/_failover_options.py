@@ -87,7 +87,7 @@ def _policy_spec() -> Spec:
         "accept_data_loss": {"type": "bool", "default": False},
         "cooldown": {"type": "float", "default": 300.0},
         "connect_seconds": {"type": "float", "default": 3.0},
-        "mode": {"type": "str", "choices": ["restart", "live", "auto"], "default": "restart"},
+        "mode": {"type": "str", "choices": ["auto", "live", "restart"], "default": "auto"},
         "newer_rows": {"type": "str", "choices": ["refuse", "overwrite"], "default": "refuse"},
     }
 

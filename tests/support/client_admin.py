@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-#: (status, body) by "METHOD path?query"
-Answers = dict[str, tuple[int, Any]]
+#: (status, body) by "METHOD path?query"; of a list, the next one each time, and the last one ever after
+Answers = dict[str, Any]
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
@@ -31,7 +31,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self) -> None:
         asked = f"{self.command} {self.path}"
         self.server.asked.append(asked)
-        status, body = self.server.answers.get(asked, (404, {"error": f"no {asked}"}))
+        given = self.server.answers.get(asked, (404, {"error": f"no {asked}"}))
+        status, body = (given.pop(0) if len(given) > 1 else given[0]) if isinstance(given, list) else given
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(content)))

@@ -308,7 +308,7 @@ def _add_operation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--confirm", metavar="HOST", help="the inventory name of this host, or all; run needs it")
     parser.add_argument("--operator", metavar="NAME", help="who does this (default: you)")
     parser.add_argument("--source", choices=ORDER, help="pin the source")
-    parser.add_argument("--mode", choices=(AUTO, LIVE, RESTART), help="move while they run, or restart the application")
+    parser.add_argument("--mode", choices=(AUTO, LIVE, RESTART), help="move them while they run, or restart")
     parser.add_argument("--accept-data-loss", action="store_true", help="take a source or directory older than allowed")
     parser.add_argument("--newer-rows", choices=("refuse", "overwrite"), help="failback: rows written after the switch")
     parser.add_argument("--cooldown", type=float, metavar="SECONDS", help="time since the last run (default: 300)")

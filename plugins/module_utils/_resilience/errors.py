@@ -189,11 +189,13 @@ class StepFailed(ResilienceError):
 
 
 def registry() -> Dict[str, Type[ResilienceError]]:
-    """Every error class by its code, parents first (the table in docs/errors.md is made from this)."""
+    """Every error class by its code, parents first (the table in docs/errors.md is made from this). A class without a
+    code of its own is its parent to all others.
+    """
     found: Dict[str, Type[ResilienceError]] = {}
     queue = [ResilienceError]
     while queue:
         current = queue.pop(0)
-        found[current.code] = current
+        found.setdefault(current.code, current)
         queue.extend(current.__subclasses__())
     return found

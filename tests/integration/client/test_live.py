@@ -103,6 +103,8 @@ def test_the_plan_says_that_nothing_is_stopped_and_why_not(host: Host, lab: Lab)
     plan = "\n".join(host.operation().plan().sentences())
     assert "mode live: nothing is restarted" in plan
     assert "to hold the writes of each session" in plan
+    assert plan.count("keys from client\n") == len(lab.companies)
+    assert "s of it with the writes of the sessions held" in plan
     archived = "\n".join(host.operation(code={"source": "archive"}).plan().sentences())
     assert "mode restart: another code runs from files" in archived
     with pytest.raises(StepFailed) as caught:

@@ -148,6 +148,44 @@ def test_an_undo_of_a_reboot_on_files_in_which_nothing_was_written_is_done(
     assert not host.place(0).exists()
 
 
+def test_a_reboot_in_the_middle_of_an_undo_lets_no_session_lose_what_it_did_in_the_files(
+    host: SmallHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flags are not put back yet, so the boot starts the application in the new store once more."""
+    with cut_off(monkeypatch, "step_done", "start"):
+        host.operation().run()
+    with cut_off(monkeypatch, "step_undone", "start"):
+        host.operation().undo("by a test")
+    assert host.store == "down"
+    host.reboot()
+    assert host.store == "files"
+    host.write_session(0, MEANWHILE)
+    with pytest.raises(StepFailed, match="has written to files since"):
+        host.operation().undo("by a test")
+    assert host.operation().resume().changed
+    assert (host.store, host.recorded) == ("files", {"files"})
+    assert host.has_session(0, MEANWHILE, "files")
+
+
+@pytest.mark.parametrize("step", ["start", "switch_env", "record_store", "export"])
+@pytest.mark.parametrize("before", [True, False])
+def test_an_undo_that_a_reboot_cut_off_is_completed_where_nothing_was_written_to_the_files(
+    host: SmallHost, monkeypatch: pytest.MonkeyPatch, step: str, before: bool
+) -> None:
+    with cut_off(monkeypatch, "step_done", "start"):
+        host.operation().run()
+    with cut_off(monkeypatch, "step_undone", step, before=before):
+        host.operation().undo("by a test")
+    host.reboot()
+    on_postgres = host.store == "postgres"
+    if on_postgres:  # the flags are put back
+        host.write_session(0, MEANWHILE)
+    assert host.operation().undo("by a test").changed
+    assert (host.store, host.recorded) == ("postgres", {"postgres"})
+    assert host.has_session(0, MEANWHILE, "postgres") == on_postgres
+    assert not host.place(0).exists()
+
+
 @pytest.mark.parametrize("accept_data_loss", [False, True])
 def test_an_undo_that_cannot_be_judged_leaves_the_application_running(
     host: SmallHost, monkeypatch: pytest.MonkeyPatch, accept_data_loss: bool

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from baileys_resilience import files
-from baileys_resilience.errors import ApplicationError, UsageError
-from baileys_resilience.failover import failover_steps
+from baileys_resilience.errors import ApplicationError, StepFailed, UsageError
+from baileys_resilience.failover import failover_steps, operations
 from baileys_resilience.failover.common_steps import SwitchCode
 from baileys_resilience.failover.connection_step import VerifyConnection
 from baileys_resilience.failover.context import FailoverContext
@@ -120,6 +120,34 @@ def test_a_failback_of_some_companies_is_refused_while_another_lives_on_files(se
     with pytest.raises(UsageError) as caught:
         FailbackPreflight().apply(context, Notes(journal, "preflight"))
     assert f"company {STAYED_BEHIND} lives on files" in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("lines", "asked"),
+    [
+        ([], False),
+        ([("step_started", "switch_code")], True),
+        ([("step_started", "switch_code"), ("step_started", "switch_env"), ("step_undone", "switch_env")], True),
+        ([("step_started", "switch_code"), ("step_undone", "switch_code")], False),
+    ],
+)
+def test_an_undo_asks_whether_the_session_has_gone_on_as_long_as_the_code_on_files_is_in_its_place(
+    settings: FailoverSettings, monkeypatch: pytest.MonkeyPatch, lines: list[tuple[str, str]], asked: bool
+) -> None:
+    """That code reads files whatever the flags say, and a boot may have started it."""
+    context = context_of(settings)
+    run = Run(settings.state, "run", [Before(), SwitchCode()], context)
+    run.begin("failover", "hugo", {}, companies=[STAYED_BEHIND], cooldown_seconds=0)
+    for event, step in lines:
+        run.journal.append(event, step=step)
+    monkeypatch.setattr(operations, "session_moved_on", lambda _context: "it has written to files")
+    operation = operations.Operation(settings, "failover")
+    if not asked:
+        operation._refuse_if_moved_on(context, run, run.state)
+        return
+    with pytest.raises(StepFailed, match="it has written to files"):
+        operation._refuse_if_moved_on(context, run, run.state)
+    assert run.state.no_return
 
 
 @pytest.mark.parametrize("atomic", [True, False])

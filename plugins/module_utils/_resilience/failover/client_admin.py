@@ -31,6 +31,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+class ClientRefuses(ApplicationError):
+    """``why`` is the name that it gave its error, where its sentence is not all that counts."""
+
+    def __init__(self, cause: str, *, why: str = "", **about: Any) -> None:
+        super().__init__(cause, **about)
+        self.why = why
+
+
 def ask(client_dir: str, method: str, path: str, *, seconds: float) -> Dict[str, Any]:
     """The answer of the running client. Raises Unavailable when nobody answers, ApplicationError when it refuses."""
     place = str(Path(client_dir) / SOCKET)
@@ -49,12 +57,13 @@ def ask(client_dir: str, method: str, path: str, *, seconds: float) -> Dict[str,
     finally:
         connection.close()
     if response.status != 200 or not isinstance(content, dict):
-        said = content.get("error", "") if isinstance(content, dict) else ""
-        raise ApplicationError(
-            f"the client refuses: {said or response.status}",
+        said = content if isinstance(content, dict) else {}
+        raise ClientRefuses(
+            f"the client refuses: {said.get('error') or response.status}",
             operation=f"{method} {path}",
             subject=place,
             hint="see the application's log",
+            why=str(said.get("name", "")),
         )
     return content
 

@@ -35,7 +35,8 @@ from .source_reports import CLIENT, PRIMARY, Offer, SourceReport
 _STATUS_SECONDS = 2.0
 #: 1,333 files, each of them synced, on a busy disk
 _EXPORT_SECONDS = 30.0
-_EXPORTS = "exports"
+#: below the client's directory: where it writes copies
+EXPORTS = "exports"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class ClientMemory:
         self._client_dir = client_dir
         self._epochs = epochs
         self._exported: Dict[str, Exported] = dict(drained or {})
-        self._home = SessionsHome(Path(client_dir) / _EXPORTS)
+        self._home = SessionsHome(Path(client_dir) / EXPORTS)
         self._source = DirectorySource(self._home)
 
     @property
@@ -109,7 +110,7 @@ def copied_by_client(context: FailoverContext) -> List[str]:
 
 def discard_copies(client_dir: str, companies: Sequence[str]) -> None:
     """Remove what the client exported: it is in its place by now."""
-    home = SessionsHome(Path(client_dir) / _EXPORTS)
+    home = SessionsHome(Path(client_dir) / EXPORTS)
     for company in companies:
         with contextlib.suppress(StoreError):
             home.remove(home.directory(company))

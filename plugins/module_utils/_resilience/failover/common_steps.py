@@ -39,7 +39,7 @@ class RecordStore(Step[FailoverContext]):
     budget_seconds = 15.0
 
     def holds(self, context: FailoverContext, result: Result) -> bool:
-        return not context.live or still_sealed(context)
+        return not context.live or bool(context.state().no_return) or still_sealed(context)
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         companies = context.moved_companies()
@@ -204,7 +204,8 @@ class StartApplication(Step[FailoverContext]):
     title = "start the application on the new store"
 
     def __init__(self, stop_seconds: float) -> None:
-        self.budget_seconds = 45.0 + stop_seconds  # an undo stops it
+        # An undo stops it; and where running sessions did not go on, all of their commits were waited for first.
+        self.budget_seconds = 75.0 + stop_seconds
 
     def holds(self, context: FailoverContext, result: Result) -> bool:
         return all_went_over(context) if context.live else context.service.status().running

@@ -53,9 +53,6 @@ class VerifyConnection(Step[FailoverContext]):
     def _judge(self, context: FailoverContext, health: ApplicationHealth, company: str) -> Tuple[str, str]:
         """(open | waiting | excused, why) for one company."""
         now = health.company(company)
-        held_back = context.result_or_empty("start").get("failed", {}).get(company)
-        if held_back:
-            return "waiting", held_back
         before = context.result("preflight").get("health", {}).get(company, {})
         if now.connection == OPEN and now.store in (None, context.target):
             expected = context.result_or_empty("verify").get("keys", {}).get(company)
@@ -101,11 +98,16 @@ def _degraded(context: FailoverContext, health: ApplicationHealth, connected: Se
     """PM2 and systemd tell the process, whose environment was looked into at the start. Where nobody tells, only the
     application can say which store it uses; a log says it by a pattern of its own (see settings).
     """
+    started = context.result_or_empty("start")
+    found = [
+        f"the application was started anew on {context.target}, since company {company} did not go on there: {cause}"
+        for company, cause in list(started.get("restarted", {}).items())[:1]
+    ]
     asked = context.settings.application.health_on(context.target).kind != "log"
     silent = [company for company in connected if health.company(company).store is None]
-    if context.result_or_empty("start").get("pids") or not asked or not silent:
-        return []
-    return [
-        f"nobody can tell which store the process uses (company {companies_text(silent)}): the service manager names no"
-        " process, and the application's health no store"
-    ]
+    if not started.get("pids") and asked and silent:
+        found.append(
+            f"nobody can tell which store the process uses (company {companies_text(silent)}): the service manager"
+            " names no process, and the application's health no store"
+        )
+    return found

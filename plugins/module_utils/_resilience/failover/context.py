@@ -61,6 +61,11 @@ class FailoverContext:
         """Whether this run moves the sessions while they run (:mod:`live`)."""
         return self.result_or_empty("preflight").get("mode") == "live"
 
+    @property
+    def may_restart_instead(self) -> bool:
+        """Whether this run may still go over to stopping and starting the application."""
+        return self.live and self.settings.policy.mode == "auto" and not self.state().no_return
+
     def state(self) -> RunState:
         return RunState(Journal(self.run_directory / "journal.jsonl").events())
 

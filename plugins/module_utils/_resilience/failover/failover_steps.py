@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List, Mapping
 
 from ..errors import StepFailed, VerificationFailed
 from ..sessions.codec import CREDS_FILE
@@ -107,6 +107,14 @@ class Stage(Step[FailoverContext]):
                 subject=context.settings.host,
                 hint="nothing was touched; see the plan for other sources",
             )
+        if context.may_restart_instead and staged.failed:
+            # A restart may have another source for it.
+            raise StepFailed(
+                first_error(staged.failed),
+                operation="stage",
+                subject=context.settings.host,
+                hint="nothing was touched",
+            )
         return {**staged.as_dict(), "proof": proof}
 
     def holds(self, context: FailoverContext, result: Result) -> bool:
@@ -133,6 +141,8 @@ class Export(Step[FailoverContext]):
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         staged = Staged.from_dict(context.result("stage"))
         earlier = context.result_or_empty("export")
+        if context.live:
+            _withdraw_earlier_holds(context, earlier)
         proof, problems = dict(earlier.get("proof", {})), dict(earlier.get("problems", {}))
         pending = _pending(context, staged, Staged.from_dict(earlier))
         caught = catch_up(context, pending)
@@ -220,6 +230,34 @@ def _pending(context: FailoverContext, staged: Staged, earlier: Staged) -> Dict[
     return pending
 
 
+def _withdraw_earlier_holds(context: FailoverContext, earlier: Mapping[str, Any]) -> None:
+    """A session that was let go and held anew has written since, so its copy leaves the place again and what was there
+    before returns. It is kept where it was staged: only what has changed is written again.
+    """
+    with context.home.locked():
+        for company, session in Staged.from_dict(earlier).sessions.items():
+            if session.snapshot_at != _held_copy(context, company).get("snapshot_at"):
+                _withdraw(context, company, session.manifest_sha256, Path(earlier["keep"][company]))
+
+
+def _withdraw(context: FailoverContext, company: str, manifest_sha256: str, keep: Path) -> None:
+    place, staged = context.home.directory(company), context.staging_home().directory(company)
+    if _is_ours(place, manifest_sha256) and keep.exists():
+        context.home.swap_in(company, keep, keep)
+    # Where nothing was there before, or a crash came behind that swap, it lies in the one or the other.
+    ours = next((each for each in (keep, place) if _is_ours(each, manifest_sha256)), None)
+    if ours is not None:
+        context.home.make_run_directory(staged.parent)
+        context.home.remove(staged)
+        context.home.rename(ours, staged)
+        context.home.sync(ours, staged)
+
+
+def _held_copy(context: FailoverContext, company: str) -> Mapping[str, Any]:
+    copy: Mapping[str, Any] = context.result("stop").get("drained", {}).get(company, {})
+    return copy
+
+
 def _move(context: FailoverContext, place: Path, target: Path) -> None:
     if place.exists() and not target.exists():
         context.home.rename(place, target)
@@ -248,7 +286,7 @@ def _is_ours(place: Path, manifest_sha256: str) -> bool:
 
 def _refuse_copy_before_hold(context: FailoverContext, session: StagedSession) -> None:
     """A session that moves while it runs has to be what its client held, and no copy of a moment before."""
-    held = context.result("stop").get("drained", {}).get(session.company, {})
+    held = _held_copy(context, session.company)
     if context.live and (session.source != CLIENT or session.snapshot_at != held.get("snapshot_at")):
         raise VerificationFailed(
             f"the copy in its place is of {session.snapshot_at}, and not what its client holds"

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import List, Mapping, Sequence
 
 from ..errors import ApplicationError
+from .envfile import EnvFile, read_values
 from .processes import environment_of, is_alive, wait_for
 
 _EXEC_SECONDS = 1.0
@@ -36,3 +38,9 @@ def wrong_flags(pid: int, flags: Mapping[str, str], strict: bool) -> List[str]:
         return list(flags)  # right behind its exec a process shows no environment at all: it has not told yet
     wrong = [name for name, value in flags.items() if name in actual and actual[name] != value]
     return wrong or [name for name in flags if strict and actual and name not in actual]
+
+
+def runs_with(flags: Mapping[str, str], env_path: Path, pids: Sequence[int]) -> bool:
+    """Whether these processes use them: by .env, and by their own environment, which wins over it."""
+    in_file = read_values(EnvFile(env_path).read(), list(flags))
+    return in_file == dict(flags) and not any(wrong_flags(pid, flags, strict=False) for pid in pids)

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence
 from urllib.parse import urlencode
 
 from ..errors import ApplicationError, ResilienceError, StepFailed, Unavailable
 from ..sessions.model import DEFAULT_DIRECTORY_TEMPLATE
 from ..sessions.record import FILES
-from .client_admin import ask
-from .client_memory import exported_of, sessions
+from ..steps.engine import OtherWay
+from .client_admin import ClientRefuses, ask
+from .client_memory import EXPORTS, exported_of, sessions
 from .context import FailoverContext
 from .flags import wrong_flags
 from .settings import FailoverSettings
@@ -37,8 +39,14 @@ _HOLD_SECONDS = 25.0
 _MOST_COMPANIES = 25
 _EXPORT_SECONDS = 30.0
 _WORD_SECONDS = 5.0
+#: asked before anything is held: of a process that hangs the answer would not be waited for
+_STATUS_SECONDS = 2.0
 #: a session that goes on in PostgreSQL is compared row by row first
 _COMMIT_SECONDS = 30.0
+_BETWEEN_COMMITS_SECONDS = 0.3
+_COMMITS = 3
+#: what the client calls an abort that comes too late
+_COMMITTED = "Committed"
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ def choose_mode(context: FailoverContext) -> Mode:
             f"the sessions cannot move while they run: {why_not}",
             operation="choose mode",
             subject=context.settings.host,
-            hint="mend that, or leave failover_mode at auto: then the application is restarted",
+            hint="mend that, or set failover_mode to auto: then the application is restarted",
         )
     return Mode(RESTART, why_not)
 
@@ -86,26 +94,42 @@ def _why_not(context: FailoverContext) -> str:
     if settings.directory_template != DEFAULT_DIRECTORY_TEMPLATE:
         return f"its client knows no other directories than {DEFAULT_DIRECTORY_TEMPLATE}"
     try:
-        answer = ask(settings.client_dir, "GET", "/status", seconds=_WORD_SECONDS)
-        return _unfit(context, answer) or _held_flags(context)
+        answer = ask(settings.client_dir, "GET", "/status", seconds=_STATUS_SECONDS)
+        return _other_places(settings, answer) or _unfit(context, answer) or _held_flags(context)
     except ResilienceError as exc:
         return exc.cause
 
 
+def _other_places(settings: FailoverSettings, answer: Mapping[str, Any]) -> str:
+    """A link on either side is the same place."""
+    exports = str(Path(settings.client_dir) / EXPORTS)
+    for name, place, meant, variable in (
+        ("keeps files", answer.get("sessions_dir"), settings.sessions_dir, "WA_SESSIONS_DIR"),
+        ("writes its copies", answer.get("export_dir"), exports, "WA_SESSION_EXPORT_DIR"),
+    ):
+        if not place or os.path.realpath(str(place)) != os.path.realpath(meant):
+            return f"its client {name} in {place or 'no place that it names'}, and not in {meant} ({variable})"
+    if os.path.exists(exports) and not os.access(exports, os.R_OK | os.X_OK):
+        return f"the copies of its client cannot be read ({exports})"
+    return ""
+
+
 def _unfit(context: FailoverContext, answer: Mapping[str, Any]) -> str:
-    place = str(answer.get("sessions_dir", ""))
-    if os.path.realpath(place) != os.path.realpath(context.settings.sessions_dir):
-        return f"its client keeps files in {place or 'no place that it names'} (WA_SESSIONS_DIR)"
     open_now = {str(each.get("company")): each for each in answer.get("sessions", [])}
-    for company in context.moving():
+    moving = context.moving()
+    for company in moving:
         session = open_now.get(company)
         if session is None:
             return f"company {company} is not open in its client"
         if session.get("store") != context.origin_store:
             return f"company {company} runs on {session.get('store')} in its client"
+        if session.get("hold"):
+            return f"company {company} is held by its client already, for a move to {session['hold'].get('to')}"
         if session.get("undecodable"):
             return f"company {company} has keys in memory that are no keys"
-    return ""
+    # .env is of the whole application: the next start would take such a company along, without its session.
+    others = sorted(c for c, each in open_now.items() if c not in moving and each.get("store") != context.target)
+    return f"company {others[0]} is open in its client, and this run does not move it" if others else ""
 
 
 def _held_flags(context: FailoverContext) -> str:
@@ -116,6 +140,21 @@ def _held_flags(context: FailoverContext) -> str:
         if wrong:
             return f"its process holds {', '.join(wrong)} in its environment, which goes before .env at its next start"
     return ""
+
+
+def restart_instead(context: FailoverContext, step: str, error: ResilienceError) -> Optional[OtherWay]:
+    """What else an ``auto`` run can do where the sessions cannot move as they run, found before the first of them was
+    sealed: restart the application, like a run that knew it from the start.
+
+    Not for an import that fails: it would fail again, with the application stopped.
+    """
+    first = "choose_source" if context.target == FILES else "stop"
+    before_the_seal = {first, "stage", "stop", "export", "record_store"}
+    if context.target == FILES:
+        before_the_seal.add("verify")
+    if not context.may_restart_instead or step not in before_the_seal or context.result_or_empty("record_store"):
+        return None
+    return OtherWay(first, "preflight", {"mode": RESTART, "why_not_live": error.cause})
 
 
 def _request(settings: FailoverSettings, company: str, phase: str, seconds: float, **more: str) -> Mapping[str, Any]:
@@ -148,16 +187,66 @@ def _directory(context: FailoverContext, company: str) -> str:
     return f"{str(answer.get('sessions_dir', '')).rstrip('/')}/company_{company}"
 
 
+def refuse_if_let_go(context: FailoverContext, companies: Sequence[str]) -> None:
+    """Asked behind the switch of ``.env``. Where each session is held still, or is in the new store, nothing was
+    written to the old one since the seal, and nothing will be: who starts that process anew starts it in the new store.
+
+    Raises ApplicationError for a session that went on in the old store, and where nobody says.
+    """
+    limit = time.monotonic() + _WORD_SECONDS
+    while True:
+        now: Mapping[str, Mapping[str, Any]] = {}
+        with contextlib.suppress(ResilienceError):
+            now = sessions(context.settings.client_dir)
+        there = [c for c in companies if now.get(c, {}).get("store") == context.target]
+        held = [c for c in companies if _is_held(now.get(c), holds_of(context).get(c, ""), sealed=True)]
+        lost = [c for c in companies if c not in there and c not in held]
+        if not lost:
+            return
+        if time.monotonic() > limit:
+            said = now.get(lost[0])
+            what = f"it runs on {said.get('store')}" if said else "its client does not answer, or has not opened it"
+            raise ApplicationError(
+                f"company {lost[0]} is not held any more: {what}",
+                operation="let sessions go on",
+                subject=context.settings.application.service.name,
+                hint="the application ended meanwhile: see its log",
+            )
+        time.sleep(_BETWEEN_COMMITS_SECONDS)
+
+
 def commit(context: FailoverContext, company: str) -> None:
-    """The session goes on in the new store. A process that was started anew meanwhile is there by its flags."""
-    directory = {"directory": _directory(context, company)} if context.target == FILES else {}
-    try:
-        _request(context.settings, company, "commit", _COMMIT_SECONDS, hold=holds_of(context)[company], **directory)
-    except (ApplicationError, Unavailable) as exc:
-        if isinstance(exc, Unavailable):
+    """The session goes on in the new store. One that is refused is asked for again.
+
+    Raises ApplicationError when it is refused to the end, with the session held as before; Unavailable when the process
+    that held it is gone, or hangs.
+    """
+    hold = holds_of(context)[company]
+    for attempt in range(_COMMITS):
+        if attempt:
+            time.sleep(_BETWEEN_COMMITS_SECONDS)
+        try:
+            place = _directory(context, company)  # a process that hangs is known by this, and quicker
+            directory = {"directory": place} if context.target == FILES else {}
+            _request(context.settings, company, "commit", _COMMIT_SECONDS, hold=hold, **directory)
+            return
+        except (ApplicationError, Unavailable) as exc:
+            error = exc
+        if isinstance(error, Unavailable):
             _take_back_late_commit(context, company)
-        if store_of(context, company) != context.target:
-            raise
+        now = sessions(context.settings.client_dir).get(company, {})
+        if now.get("store") == context.target:
+            return
+        if not _is_held(now, hold, sealed=True):
+            raise Unavailable(
+                f"the process that held it is gone ({error.cause})",
+                operation="commit",
+                subject=f"company {company}",
+                hint="see the application's log",
+            ) from error
+        if isinstance(error, Unavailable):
+            break
+    raise ApplicationError(error.cause, operation="commit", subject=f"company {company}", hint=error.hint) from error
 
 
 def _take_back_late_commit(context: FailoverContext, company: str) -> None:
@@ -168,15 +257,22 @@ def _take_back_late_commit(context: FailoverContext, company: str) -> None:
         _request(context.settings, company, "seal", _WORD_SECONDS, hold=holds_of(context)[company])
 
 
-def abort(context: FailoverContext, companies: Iterable[str]) -> None:
+def abort(context: FailoverContext, companies: Iterable[str]) -> List[str]:
     """These sessions go on where they were, in the epoch that the record has for them by now. A process that is gone
-    holds nothing.
+    holds nothing. Returns those for which it is too late: they run on the new store.
     """
+    too_late: List[str] = []
     for company in companies:
         epoch = str(context.record.get(company).epoch)
-        with contextlib.suppress(ApplicationError, Unavailable):
+        try:
             hold = holds_of(context)[company]
             _request(context.settings, company, "abort", _WORD_SECONDS, hold=hold, epoch=epoch)
+        except ClientRefuses as exc:
+            if exc.why == _COMMITTED:
+                too_late.append(company)
+        except (ApplicationError, Unavailable):
+            continue
+    return too_late
 
 
 def refuse_holds_that_stay(context: FailoverContext) -> None:
@@ -205,26 +301,27 @@ def all_held(context: FailoverContext, *, sealed: bool = False) -> bool:
     """Whether every hold of this run is one still, so that nothing was written since, or its session has gone over;
     with ``sealed``, one without an end.
     """
+    return _each(context, lambda now, hold: now.get("store") == context.target or _is_held(now, hold, sealed))
+
+
+def all_wait(context: FailoverContext) -> bool:
+    """Whether every session of this run is held still, and none can have gone over: no commit is under way."""
+    if context.result_or_empty("start").get("asked"):
+        return False
+    return _each(context, lambda now, hold: _is_held(now, hold, sealed=False))
+
+
+def _each(context: FailoverContext, fits: Callable[[Mapping[str, Any], str], bool]) -> bool:
     try:
         now = sessions(context.settings.client_dir)
     except ResilienceError:
         return False
-    return all(
-        now.get(company, {}).get("store") == context.target or _is_held(now.get(company), hold, sealed)
-        for company, hold in holds_of(context).items()
-    )
+    return all(fits(now.get(company, {}), hold) for company, hold in holds_of(context).items())
 
 
 def _is_held(session: Optional[Mapping[str, Any]], hold: str, sealed: bool) -> bool:
     now: Mapping[str, Any] = (session or {}).get("hold") or {}
     return now.get("hold") == hold and (not sealed or now.get("phase") == "sealed")
-
-
-def store_of(context: FailoverContext, company: str) -> str:
-    """Where the running client has this session now; empty where nobody answers or it is not open."""
-    with contextlib.suppress(ResilienceError):
-        return str(sessions(context.settings.client_dir).get(company, {}).get("store", ""))
-    return ""
 
 
 def gone_over(context: FailoverContext, companies: Sequence[str]) -> List[str]:

@@ -11,6 +11,7 @@ import getpass
 import itertools
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..clock import utc_now
@@ -42,7 +43,7 @@ from .ending import (
 )
 from .failback_steps import failback_checks, failback_rehearsals, failback_steps
 from .failover_steps import failover_steps
-from .live import all_held
+from .live import all_wait, restart_instead
 from .moved_on import session_moved_on
 from .plan import DOWN_FROM, DOWN_TO, Plan, make_plan
 from .readiness import Check, failover_checks, failover_rehearsals
@@ -262,10 +263,13 @@ class Operation:
         return Outcome(self.operation, run.id, True, message, told, report, as_markdown(report))
 
     def _refuse_if_moved_on(self, context: FailoverContext, run: Run[FailoverContext], state: RunState) -> None:
-        """Only an application with the new flags can have gone on in the new store, started by us or by a reboot."""
-        if not {"switch_env", "start"} & set(state.started):
+        """Only an application with the new flags or code can have gone on in the new store, started by us or by a
+        reboot; also by one in the middle of an undo that has not put them back yet.
+        """
+        leads_there = {"switch_env", "start"} | ({"switch_code"} if context.switches_code else set())
+        if not leads_there & set(state.started) - set(state.undone):
             return
-        if context.live and all_held(context):
+        if context.live and all_wait(context):
             return  # a client that holds its writes has gone nowhere, and need not be stopped to know that
         context.service.stop()
         try:
@@ -324,7 +328,9 @@ class Operation:
         return FailoverContext(self.settings, run_id, _TARGETS[self.operation], progress=self._progress)
 
     def _run(self, run_id: str) -> Run[FailoverContext]:
-        return Run(self.settings.state, run_id, self._steps(), self._context(run_id), progress=self._progress)
+        context = self._context(run_id)
+        other_way = partial(restart_instead, context)
+        return Run(self.settings.state, run_id, self._steps(), context, progress=self._progress, other_way=other_way)
 
     def _open_run(self) -> str:
         lease = self._lease.current()

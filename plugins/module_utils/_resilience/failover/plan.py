@@ -22,8 +22,9 @@ from .context import FailoverContext
 from .envfile import EnvFile, read_values
 from .judgement import unusable_places
 from .library import baileys_difference
-from .live import LIVE, NO_CLIENT, choose_mode
+from .live import AUTO, LIVE, NO_CLIENT, RESTART, choose_mode
 from .readiness import Check, ask, check_space
+from .settings import FailoverSettings
 from .source_reports import (
     CLIENT,
     JOURNAL,
@@ -35,7 +36,7 @@ from .source_reports import (
     Offer,
     SourceReport,
 )
-from .sources import assess_sources, choose, mirror_problems, require_any
+from .sources import assess_sources, choose, mirror_problems, pinned, refuse_doubtful_client, require_any
 
 #: seconds a step takes where this host has no run to learn from (seen in the lab on two cores)
 _TYPICAL_SECONDS = {
@@ -121,8 +122,9 @@ class Plan:
         lines.extend(_source_sentence(source) for source in self.sources)
         lines.extend(self._company_sentence(each) for each in self.companies)
         lines.extend(f"  {number}. {step['title']}: {step['what']}" for number, step in enumerate(self.steps, 1))
+        down = "the writes of the sessions held" if self.mode == LIVE else "the app down"
         lines.append(
-            f"  expected: {self.expected_seconds:.0f} s, {self.expected_downtime_seconds:.0f} s of it with the app down"
+            f"  expected: {self.expected_seconds:.0f} s, {self.expected_downtime_seconds:.0f} s of it with {down}"
         )
         return lines + self._doubts()
 
@@ -176,13 +178,13 @@ def make_plan(
     )
     if moving:
         _add_mode(context, plan)
-    plan.steps = _steps(context, steps, plan.mode)
     # First, because a wrong setting often is the reason of what the sources say.
     found = ask(context, checks) if moving else []
     for error in found:
         plan.block(error)
     if context.target == FILES and moving:
         _add_sources(context, plan, moving)
+    plan.steps = _steps(context, steps, plan.mode)
     # A dead database says nothing, and that must cost an emergency no second wait.
     answers = not any(isinstance(error, DatabaseError) for error in found)
     if context.target == FILES:
@@ -227,7 +229,7 @@ def _add_sources(context: FailoverContext, plan: Plan, moving: Sequence[str]) ->
     except ResilienceError as exc:
         plan.block(exc)
     try:
-        chosen = choose(context.settings, reports, moving)
+        chosen = choose(_only_the_client(context, plan, reports), reports, moving)
         require_any(context.settings, chosen, reports)
     except ResilienceError as exc:
         plan.block(exc)
@@ -243,6 +245,22 @@ def _add_sources(context: FailoverContext, plan: Plan, moving: Sequence[str]) ->
             each.problem = f"({'; '.join(problems)})" if problems else ""
             if not each.sources:
                 plan.degraded.append(f"company {each.company} stays behind: no source has a whole, young enough copy")
+
+
+def _only_the_client(context: FailoverContext, plan: Plan, reports: Sequence[SourceReport]) -> FailoverSettings:
+    """A session that moves while it runs is what its client has in memory. Where something stands against that, it is
+    restarted, if it may be.
+    """
+    if plan.mode != LIVE:
+        return context.settings
+    try:
+        refuse_doubtful_client(reports, plan.moving)
+    except ResilienceError as exc:
+        if context.settings.policy.mode != AUTO:
+            raise
+        plan.mode, plan.why_not_live = RESTART, exc.cause
+        return context.settings
+    return pinned(context.settings, CLIENT)
 
 
 def _doubt_of(kind: str, offer: Offer) -> str:

@@ -16,12 +16,13 @@ from ..notify.redact import redacted
 from ..steps.journal import RunState
 from .common_steps import NO_ANSWER
 from .context import FailoverContext
+from .live import NO_CLIENT
 from .plan import Plan
 
 FORMAT = "baileys-resilience/report"
 VERSION = 1
 _CHOICE = "choose_source"
-_SAID_BY_OTHERS = ("error", "companies", "sources", "proof", "degraded")
+_SAID_BY_OTHERS = ("error", "why_not_live", "companies", "sources", "proof", "degraded")
 
 
 def make_report(
@@ -45,6 +46,7 @@ def make_report(
         "host": context.settings.host,
         "outcome": outcome,
         "mode": results.get("preflight", {}).get("mode", ""),
+        "why_not_live": results.get("preflight", {}).get("why_not_live", ""),
         "error": error,
         "attempts": sum(event["event"] == "step_started" for event in state.events),
         "started_at": header.get("at", ""),
@@ -184,6 +186,8 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     lines += [f"- started: {report['started_at']}", f"- finished: {report['finished_at']}"]
     if report["error"]:
         lines.append(f"- error: {report['error']}")
+    if report["why_not_live"] not in ("", NO_CLIENT):
+        lines.append(f"- the application was restarted: {report['why_not_live']}")
     lines += [f"- source {source['kind']}: {_source_clause(source)}" for source in report["sources"]]
     lines += [
         f"- DATA LOSS, accepted: company {company} goes on from data that were {seconds:.0f} s old when the application"

@@ -126,7 +126,7 @@ class Policy:
     cooldown_seconds: float = 300.0
     connect_seconds: float = 3.0
     newer_rows: str = "refuse"
-    mode: str = "restart"
+    mode: str = "auto"
 
 
 @dataclass(frozen=True)

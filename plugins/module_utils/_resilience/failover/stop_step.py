@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import time
-from typing import List, Sequence
+from typing import List
 
 from ..errors import ApplicationError, StepFailed
 from ..steps.engine import Notes, Result, Step
 from .client_memory import drain, last_copies, resume
 from .context import FailoverContext
-from .envfile import EnvFile, read_values
-from .flags import wrong_flags
+from .flags import runs_with
 from .health import OPEN
 from .live_steps import hold_writes, still_held, take_back_holds
 from .processes import identity_of, is_alive, wait_for
@@ -31,9 +30,11 @@ class StopApplication(Step[FailoverContext]):
         self.budget_seconds = stop_seconds + 25.0
 
     def holds(self, context: FailoverContext, result: Result) -> bool:
+        state = context.state()
         if context.live:
-            return bool(context.state().done("start")) or still_held(context)
-        return bool(context.state().done("start")) or not context.service.status().running
+            # Past the point of no return nothing is held anew: what is not there yet is started there.
+            return state.done("start") or bool(state.no_return) or still_held(context)
+        return state.done("start") or not context.service.status().running
 
     def apply(self, context: FailoverContext, notes: Notes) -> Result:
         if context.live:
@@ -97,10 +98,11 @@ def _refuse_if_it_ran_again(context: FailoverContext) -> None:
     still name. What it wrote there since is in no copy of ours.
     """
     state = context.state()
-    if not state.done("stop") or "start" in state.started:
+    if not state.done("stop") or "start" in state.started or state.no_return:
         return
     status = context.service.status()
-    if not status.running or _runs_on_target(context, status.pids):
+    flags, env_path = context.flags(context.target), context.settings.application.env_path
+    if not status.running or runs_with(flags, env_path, status.pids):
         return
     raise StepFailed(
         f"the application was started again after it was stopped, and ran on {context.origin_store} since",
@@ -108,13 +110,6 @@ def _refuse_if_it_ran_again(context: FailoverContext) -> None:
         subject=context.settings.application.service.name,
         hint="this run's copies are older than its sessions: take the run back with undo, then begin a new one",
     )
-
-
-def _runs_on_target(context: FailoverContext, pids: Sequence[int]) -> bool:
-    """By .env and by the process's own environment, which wins over it."""
-    flags = dict(context.flags(context.target))
-    in_file = read_values(EnvFile(context.settings.application.env_path).read(), list(flags))
-    return in_file == flags and not any(wrong_flags(pid, flags, strict=False) for pid in pids)
 
 
 def _runs_as_before(context: FailoverContext, result: Result) -> bool:

@@ -11,6 +11,7 @@ import contextlib
 import signal
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Generic, Iterator, List, Mapping, Optional, Sequence, TypeVar
 
@@ -63,11 +64,33 @@ class Notes:
         self._journal.append("no_return", step=self._step, reason=reason)
 
 
+@dataclass(frozen=True)
+class OtherWay:
+    """How a run goes on that cannot go on as it began: from ``first``, after ``changed`` was noted of ``step``."""
+
+    first: str
+    step: str
+    changed: Result
+
+
+def _no_other_way(_step: str, _error: ResilienceError) -> Optional[OtherWay]:
+    return None
+
+
 class Run(Generic[C]):
-    """One run: its directory, its journal, its steps."""
+    """One run: its directory, its journal, its steps. ``other_way`` is asked when a step fails, with its name and what
+    it raised.
+    """
 
     def __init__(
-        self, state_dir: Path, run_id: str, steps: Sequence[Step[C]], context: C, *, progress: Optional[Progress] = None
+        self,
+        state_dir: Path,
+        run_id: str,
+        steps: Sequence[Step[C]],
+        context: C,
+        *,
+        progress: Optional[Progress] = None,
+        other_way: Callable[[str, ResilienceError], Optional[OtherWay]] = _no_other_way,
     ) -> None:
         self.id = run_id
         self.directory = state_dir / "runs" / run_id
@@ -76,6 +99,7 @@ class Run(Generic[C]):
         self._steps = list(steps)
         self._context = context
         self._progress = progress or Silent()
+        self._other_way = other_way
 
     @property
     def state(self) -> RunState:
@@ -123,7 +147,37 @@ class Run(Generic[C]):
                     subject=name,
                     hint="run the steps in order, or: baileys-resilience failover resume",
                 )
-            return self._apply(step)
+            try:
+                return self._apply(step)
+            except ResilienceError as exc:
+                way = self._other_way(name, exc)
+                if way is None or not self._take_back_to(way, name):
+                    raise
+                return self._apply_through(way.first, name)
+
+    def _take_back_to(self, way: OtherWay, failed: str) -> bool:
+        """Whether all was taken back that was begun; if not, the error that led here stands, and with it the undo."""
+        names = self._between(way.first, failed)
+        try:
+            for name in reversed(names):
+                state = self.state
+                if name in state.started and name not in state.undone:
+                    self._undo(self._step(name), state)
+        except ResilienceError:
+            return False
+        self.journal.append("step_noted", step=way.step, result=dict(way.changed))
+        self.journal.append("begun_anew", steps=names)
+        return True
+
+    def _apply_through(self, first: str, last: str) -> Result:
+        result: Result = {}
+        for name in self._between(first, last):
+            result = self._apply(self._step(name))
+        return result
+
+    def _between(self, first: str, last: str) -> List[str]:
+        names = [step.name for step in self._steps]
+        return names[names.index(first) : names.index(last) + 1]
 
     def run_all(self) -> None:
         """Run or resume: every step that is not done, or no longer holds, in order."""
@@ -183,7 +237,8 @@ class Run(Generic[C]):
     def undo(self, reason: str, permit: Callable[[RunState], None] = lambda _state: None) -> List[str]:
         """Take back every step that was started, last first; returns their names.
 
-        ``permit`` is asked first, while nobody else can execute a step, and raises when the undo would do harm.
+        ``permit`` is asked first, while nobody else can execute a step, and raises when the undo would do harm. Of an
+        undo that was cut off, too: the host may have booted since.
         """
         with self.lease.executing("undo"):
             self.journal.repair()
@@ -195,8 +250,8 @@ class Run(Generic[C]):
                     subject=self.id,
                     hint="its ratchets live there now: complete the run with resume, or move back with failback",
                 )
+            permit(state)
             if not state.undoing:
-                permit(state)
                 self.journal.append("undo_started", reason=reason)
             for name in reversed(state.started):
                 if name not in state.undone:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 from ..clock import now_iso
 from ..errors import StoreError
@@ -110,6 +110,7 @@ class RunState:
         self.no_return: Optional[str] = None
         self.outcome: Optional[str] = None
         self.last_error: Optional[Mapping[str, Any]] = None
+        self._done: Set[str] = set()
         for event in events:
             self._apply(event)
 
@@ -118,8 +119,11 @@ class RunState:
         if kind == "step_started":
             if step not in self.started:
                 self.started.append(step)
+            if step in self.undone:
+                self.undone.remove(step)
         elif kind == "step_done":
             self.results[step] = event.get("result") or {}
+            self._done.add(step)
         elif kind == "step_noted":
             # What a step must not lose when it is killed half-way: its undo reads this although the step never ended.
             self.results.setdefault(step, {})
@@ -130,17 +134,30 @@ class RunState:
             self.undoing = True
         elif kind == "step_undone":
             self.undone.append(step)
+            self._done.discard(step)
+        elif kind == "begun_anew":
+            self._forget(event.get("steps") or [])
         elif kind == "no_return":
             self.no_return = event["at"]
+            self.undoing = False  # what an undo had taken back by then is done again
+            self.undone = []
         elif kind == "run_finished":
             self.outcome = event.get("outcome")
+
+    def _forget(self, steps: Sequence[str]) -> None:
+        """They were taken back, to be done in another way."""
+        for step in steps:
+            self._done.discard(step)
+            self.results.pop(step, None)
+        self.started = [each for each in self.started if each not in steps]
+        self.undone = [each for each in self.undone if each not in steps]
 
     @property
     def header(self) -> Mapping[str, Any]:
         return self.events[0] if self.events else {}
 
     def done(self, step: str) -> bool:
-        return any(event["event"] == "step_done" and event.get("step") == step for event in self.events)
+        return step in self._done
 
     def seconds(self) -> Dict[str, float]:
         return {e["step"]: e["seconds"] for e in self.events if e["event"] == "step_done" and "seconds" in e}

@@ -171,7 +171,8 @@ export class Service {
 
   status() {
     const sessions = [...this.sessions.values()].map((session) => session.status());
-    return { identity: this.identity, sessions_dir: this.settings.sessionsDir, sessions, drained: this.handover.status() };
+    const { sessionsDir, exportDir } = this.settings;
+    return { identity: this.identity, sessions_dir: sessionsDir, export_dir: exportDir, sessions, drained: this.handover.status() };
   }
 
   /** Every session to its orderly end. */
