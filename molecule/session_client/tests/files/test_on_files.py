@@ -40,5 +40,7 @@ def test_the_report_says_that_nothing_was_restarted(client: Client) -> None:
 
 def test_nobody_but_the_applications_user_can_read_the_files(client: Client, client_host: Host) -> None:
     for company in client.companies:
-        found = client_host.check_output(f"find {APP}/baileys_sessions/company_{company}/ -printf '%y %m %u\\n' | sort -u")
+        found = client_host.check_output(
+            f"find {APP}/baileys_sessions/company_{company}/ -printf '%y %m %u\\n' | sort -u"
+        )
         assert found.splitlines() == ["d 700 whatsapp", "f 600 whatsapp"]
