@@ -119,6 +119,11 @@ def expect_installed(variables: dict[str, Any], package: Path, app: Path, data: 
     assert f"WA_SESSION_DIR={data}\n" in (app / ".env").read_text()
     assert (app / ".env").stat().st_mode & 0o777 == 0o600
     assert data.stat().st_mode & 0o777 == 0o700
+    sources = ROLE / "files" / "client"
+    for folder in ("bin", "src"):
+        wanted = {path.relative_to(sources): path.read_bytes() for path in (sources / folder).rglob("*.js")}
+        assert {path.relative_to(package): path.read_bytes() for path in (package / folder).rglob("*")} == wanted
+    assert {path.stat().st_mode & 0o777 for path in (package / "src").iterdir()} == {0o644}
     program = "const m = await import('./src/index.js'); console.log(typeof m.usePostgresAuthState)"
     run = subprocess.run(
         [variables["baileys_resilience_node"], "--input-type=module", "-e", program],
