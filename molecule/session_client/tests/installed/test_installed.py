@@ -57,7 +57,9 @@ def test_the_health_check_of_the_applications_user_finds_every_session_online(cl
     found = client.health_check()
     assert found.rc == 0, found.stderr
     keys = {company: each["keys"] for company, each in client.sessions().items()}
-    assert sorted(found.stdout.splitlines()) == [f"company {each}: online, {keys[each]} keys" for each in client.companies]
+    assert sorted(found.stdout.splitlines()) == [
+        f"company {each}: online, {keys[each]} keys" for each in client.companies
+    ]
 
 
 def test_the_status_names_each_company_and_what_is_in_memory(client: Client) -> None:
