@@ -68,7 +68,7 @@ test-system: setup ## what needs root: Debian's PostgreSQL for TLS, systemd host
 test-system-quick: setup
 	@scripts/test-system -m "not slow" $(PYTEST_ARGS)
 
-molecule: ## systemd hosts under podman: a blank one, and failovers when the database's host dies (needs root)
+molecule: ## systemd hosts under podman: a blank one, failovers when the database's host dies, the session client (needs root)
 	@scripts/molecule test --all $(MOLECULE_ARGS)
 
 ##@ Check

@@ -74,10 +74,28 @@ def test_check_apply_check_apply_and_away_again(ansible: Ansible, variables: dic
     expect_installed(variables, package, app, tmp_path / "data")
     assert changed(play(ansible, variables, "--check")) == 0
 
-    # Cut off half-way: npm writes that file last.
-    (package / "node_modules" / ".package-lock.json").unlink()
+    # Of an older version: its packages go only when npm has the new ones.
+    (package / "node_modules" / ".installed-lock.json").write_text("older\n")
     (package / "src" / "session.js").unlink()
+    (package / "src" / "of-older.js").write_text("")
+    (package / "bin" / "health-check.js").chmod(0o600)
+    assert "npm error" in refused(
+        play(
+            ansible,
+            {
+                **variables,
+                "session_client_npm_extra_args": [
+                    "--registry=http://[::1]:9",
+                    "--fetch-retries=0",
+                    f"--cache={tmp_path}",
+                ],
+            },
+        )
+    )
+    assert (package / "node_modules" / "pg" / "package.json").exists()
     assert changed(play(ansible, variables)) > 0
+    assert not (package / "src" / "of-older.js").exists()
+    assert not (package / ".staged").exists()
     expect_installed(variables, package, app, tmp_path / "data")
     assert changed(play(ansible, variables)) == 0
 
@@ -93,6 +111,7 @@ def test_check_apply_check_apply_and_away_again(ansible: Ansible, variables: dic
     journal.unlink()
     assert changed(play(ansible, {**away, "session_client_purge": True})) > 0
     assert not (tmp_path / "data").exists()
+    assert not package.parent.exists()
 
 
 def expect_installed(variables: dict[str, Any], package: Path, app: Path, data: Path) -> None:
@@ -100,6 +119,11 @@ def expect_installed(variables: dict[str, Any], package: Path, app: Path, data: 
     assert f"WA_SESSION_DIR={data}\n" in (app / ".env").read_text()
     assert (app / ".env").stat().st_mode & 0o777 == 0o600
     assert data.stat().st_mode & 0o777 == 0o700
+    sources = ROLE / "files" / "client"
+    for folder in ("bin", "src"):
+        wanted = {path.relative_to(sources): path.read_bytes() for path in (sources / folder).rglob("*.js")}
+        assert {path.relative_to(package): path.read_bytes() for path in (package / folder).rglob("*")} == wanted
+    assert {path.stat().st_mode & 0o777 for path in (package / "src").iterdir()} == {0o644}
     program = "const m = await import('./src/index.js'); console.log(typeof m.usePostgresAuthState)"
     run = subprocess.run(
         [variables["baileys_resilience_node"], "--input-type=module", "-e", program],
@@ -125,12 +149,24 @@ def test_an_application_that_it_does_not_know_is_refused(
     assert not (tmp_path / "app" / "vendor").exists()
 
 
+def test_a_user_or_an_npm_that_is_not_there_is_refused(
+    ansible: Ansible, variables: dict[str, Any], tmp_path: Path
+) -> None:
+    said = refused(play(ansible, {**variables, "baileys_resilience_app_user": "nobody-here"}))
+    assert "This host has no user nobody-here. HINT: set baileys_resilience_app_user" in said
+    said = refused(play(ansible, {**variables, "session_client_npm": ["/no/such/npm"]}))
+    assert "/no/such/npm cannot be run by" in said
+    assert "HINT: set session_client_npm" in said
+    assert not (tmp_path / "app" / "vendor").exists()
+    assert not (tmp_path / "data").exists()
+
+
 def test_an_application_without_dotenv_or_with_an_old_node_is_refused(
     ansible: Ansible, variables: dict[str, Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "app" / ".env").unlink()
-    assert ".env does not exist. HINT" in refused(play(ansible, variables))
     old = tmp_path / "node"
     old.write_text("#!/bin/sh\necho v18.19.0\n")  # stands for an old Node.js, which no registry here has
     old.chmod(0o755)
     assert "needs 20 or newer" in refused(play(ansible, {**variables, "baileys_resilience_node": str(old)}))
+    (tmp_path / "app" / ".env").unlink()
+    assert ".env does not exist. HINT" in refused(play(ansible, variables))
