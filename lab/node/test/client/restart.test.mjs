@@ -148,6 +148,23 @@ test("a journal that was begun on another cache is refused", async () => {
   await client.refuses(startHere(), "CopyRefused", /not of the same outage/);
 });
 
+test("with onOutage memory nothing older than the session stays on disk for a later start", async () => {
+  await endInOrder();
+  database.proxy.refuse();
+  const auth = await startHere({ onOutage: "memory" });
+  await auth.state.keys.set({ session: { "alice.0": client.record(3) } });
+  assert.deepEqual(client.filesIn(dir), [`${COMPANY}.owner`]);
+});
+
+test("a journal that was left is gone on with, also with onOutage memory", async () => {
+  await killInOutage();
+  const auth = await startHere({ onOutage: "memory" });
+  await auth.state.keys.set({ session: { "alice.0": client.record(4) } });
+  await auth.service.close();
+  const again = await startHere();
+  assert.deepEqual(await again.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(4) });
+});
+
 test("a journal whose first line was cut off does not keep the next one from being begun", async () => {
   await endInOrder();
   writeFileSync(fileOf("journal"), "0123");

@@ -59,7 +59,15 @@ export class Outage {
         this.log.error({ company, error: wordsOf(error) }, "the cache could not be written: a restart during this outage would find no session");
       });
     }
+    // What goes on in memory only would leave a cache on disk that is older than the session.
+    if (this.settings.onOutage === "memory") await this.service.files.removeCopies(company);
     this.watch();
+  }
+
+  /** Whether writes are journaled. A journal that an earlier process left is gone on with, whatever the setting is now: it would
+   * be older than the session. */
+  get journals() {
+    return this.settings.onOutage === "journal" || this.journal !== null;
   }
 
   /** Timers: the minute's warning, the expiry, and the next look at the database. */
@@ -156,7 +164,7 @@ export class Outage {
     }
     const line = this.lineOf(changes, creds);
     this.writes++;
-    if (this.settings.onOutage === "journal") await this.record(line);
+    if (this.journals) await this.record(line);
   }
 
   /** Notes what was before, and makes the journal's line. @param {Change[]} changes @param {string | null} creds */
@@ -312,7 +320,7 @@ export class Outage {
     this.end();
     await this.caching;
     // What is in memory only ends with this process: the disk may have room again.
-    if (this.settings.onOutage === "journal" && (!this.journal || this.journalError)) {
+    if (this.journals && (!this.journal || this.journalError)) {
       await this.startOver().catch((error) => this.failed(error));
     }
     await this.journal?.close();
