@@ -27,12 +27,12 @@ class Measured:
 
 
 def run(work: Path, rounds: int) -> list[Result]:
-    lab = Lab.up(work)
+    lab = Lab.up(work, client=False)
     try:
         measured = _measure(lab, rounds)
     finally:
         lab.down()
-    lab = Lab.up(work.with_name(f"{work.name}-client"), client=True)
+    lab = Lab.up(work.with_name(f"{work.name}-client"))
     try:
         return measured + _measure_live(lab, rounds)
     finally:
@@ -50,7 +50,7 @@ def _measure_live(lab: Lab, rounds: int) -> list[Result]:
                 lab.message(lab.companies[0].id, "in the outage")  # else its client would not know of it yet
             else:
                 lab.heal()
-            played = _play(lab, name, *GIVEN, "-e", "failover_code_source=none", "-e", "failover_mode=live")
+            played = _play(lab, name, *GIVEN, "-e", "failover_mode=live")
             _add(each, played)
     for name, each in measured.items():
         whole, held = statistics.median(each.whole), statistics.median(each.down)

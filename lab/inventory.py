@@ -57,7 +57,8 @@ def _application(state: LabState) -> dict[str, Any]:
         "baileys_resilience_app_pm2": [state.node, app.pm2_bin],
         "baileys_resilience_app_pm2_home": app.pm2_home,
         "baileys_resilience_node": state.node,
-        "baileys_resilience_code_source": "archive",
+        # What runs on the session client runs on both stores.
+        "baileys_resilience_code_source": "none" if state.client_dir else "archive",
         "baileys_resilience_code_install": [state.node, state.npm_cli, "ci", "--omit=dev", "--prefer-offline"],
         "baileys_resilience_code_tag": app.tag,
     }

@@ -9,10 +9,7 @@ from lab.inventory import HOST
 from tests.integration.client.test_failover_in_an_outage import talk
 from tests.integration.client.test_live import health, logins
 
-GIVEN = (
-    *("-e", f"failover_confirm={HOST}", "-e", "failover_cooldown=0"),
-    *("-e", "failover_code_source=none", "-e", "failover_mode=auto"),
-)
+GIVEN = (*("-e", f"failover_confirm={HOST}", "-e", "failover_cooldown=0"),)
 
 
 def play(lab: Lab, name: str, *more: str) -> playbooks.Played:
