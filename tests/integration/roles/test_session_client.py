@@ -35,6 +35,7 @@ def variables(tmp_path: Path) -> dict[str, Any]:
         "baileys_resilience_client_dir": str(tmp_path / "data"),
         "baileys_resilience_node": node,
         "session_client_npm": [node, npm],
+        "session_client_logrotate_file": str(tmp_path / "rotation"),
     }
 
 
@@ -47,6 +48,11 @@ def changed(played: Played) -> int:
     found = re.search(r"changed=(\d+)", played.output)
     assert found, played.output
     return int(found[1])
+
+
+def settings(app: Path) -> dict[str, str]:
+    lines = (app / ".env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line.startswith("WA_SESSION"))
 
 
 def refused(played: Played) -> str:
@@ -99,6 +105,18 @@ def test_check_apply_check_apply_and_away_again(ansible: Ansible, variables: dic
     expect_installed(variables, package, app, tmp_path / "data")
     assert changed(play(ansible, variables)) == 0
 
+    more = {"session_client_admin_port": 9464, "session_client_admin_token": "a-token-of-this-test"}
+    played = play(ansible, {**variables, **more, "session_client_log_files": [str(tmp_path / "out put.log")]}, "-v")
+    assert changed(played) > 0
+    assert "a-token-of-this-test" not in played.output
+    assert settings(app)["WA_SESSION_ADMIN_PORT"] == "9464"
+    assert settings(app)["WA_SESSION_ADMIN_TOKEN"] == "a-token-of-this-test"
+    rotation = Path(variables["session_client_logrotate_file"])
+    assert f'"{tmp_path}/out put.log" {{' in rotation.read_text()
+    assert changed(play(ansible, variables)) > 0
+    assert not rotation.exists()
+    assert not {name for name in settings(app) if name.startswith("WA_SESSION_ADMIN")}
+
     journal = tmp_path / "data" / "962301.journal"
     journal.write_text("kept\n")
     away = {**variables, "session_client_state": "absent"}
@@ -146,6 +164,13 @@ def test_an_application_that_it_does_not_know_is_refused(
     else:
         package.unlink()
     assert sentence in refused(play(ansible, variables))
+    assert not (tmp_path / "app" / "vendor").exists()
+
+
+def test_a_port_without_a_token_is_refused(ansible: Ansible, variables: dict[str, Any], tmp_path: Path) -> None:
+    for token in ({}, {"session_client_admin_token": "short"}):
+        said = refused(play(ansible, {**variables, "session_client_admin_port": 9464, **token}))
+        assert "session_client_admin_port needs session_client_admin_token" in said
     assert not (tmp_path / "app" / "vendor").exists()
 
 

@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { useMultiFileAuthState } from "baileys";
 
 import { usePostgresAuthState } from "../../../../roles/session_client/files/client/src/index.js";
+import { temporaryDir } from "../support/lab.mjs";
 import { freePort } from "../support/postgres.mjs";
 import * as client from "./support.mjs";
 
@@ -81,15 +82,21 @@ test("the metrics have the names that the dashboards know", async () => {
   assert.doesNotMatch(text, /alice/);
 });
 
-test("a port answers with the token only", async () => {
+test("a port answers with the token only, and the socket as ever", async () => {
   const adminPort = await freePort();
   const adminToken = "0123456789abcdef";
-  await start({ adminPort, adminToken });
+  const started = await start({ adminPort, adminToken });
   const where = { host: "127.0.0.1", port: adminPort };
   assert.equal((await ask(where, "GET", "/status")).status, 401);
   assert.equal((await ask(where, "GET", "/status", { authorization: "Bearer wrong" })).status, 401);
   assert.equal((await ask(where, "GET", "/status", { authorization: `Bearer ${adminToken}` })).status, 200);
-  await assert.rejects(client.startService(database, { adminPort: await freePort(), adminToken: "short" }), /needs a token/);
+  assert.equal((await ask(socketOf(started), "GET", "/status")).status, 200);
+  const dir = temporaryDir();
+  for (const wrong of ["short", undefined]) {
+    await assert.rejects(client.startService(database, { dir, adminPort: await freePort(), adminToken: wrong }), /needs a token/);
+  }
+  // Nothing listens any more, and the next one can.
+  await start({ dir });
 });
 
 test("an export is what the real library loads, journal included, with a manifest", async () => {

@@ -83,6 +83,25 @@ def test_the_metrics_are_in_the_format_of_prometheus(client: Client) -> None:
     assert "wa_session_pool_max_connections" in families
 
 
+def test_the_port_answers_to_the_token_alone(client_host: Host) -> None:
+    settings = dict(line.split("=", 1) for line in client_host.file(f"{APP}/.env").content_string.splitlines())
+    node = f"""
+        const url = "http://127.0.0.1:{settings["WA_SESSION_ADMIN_PORT"]}/metrics";
+        const authorization = "Bearer {settings["WA_SESSION_ADMIN_TOKEN"]}";
+        const given = await fetch(url, {{ headers: {{ authorization }} }});
+        console.log((await fetch(url)).status, given.status, (await given.text()).includes("wa_session_storage_up"));
+    """
+    found = client_host.run("/srv/node/bin/node --input-type=module --eval %s", node)
+    assert found.stdout == "401 200 true\n", found.stderr
+
+
+def test_logrotate_takes_the_files_of_the_applications_output(client_host: Host) -> None:
+    found = client_host.run("logrotate --debug /etc/logrotate.d/baileys-resilience-client")
+    assert found.rc == 0, found.stderr
+    assert "error" not in found.stderr
+    assert "/var/log/baileys-app/*.log" in found.stderr
+
+
 def test_one_connection_holds_one_lock_for_each_company(client: Client) -> None:
     assert client.sql(WRITER_LOCKS) == [[client.status()["identity"], str(len(client.companies))]]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // What an operator, the monitor and a failover ask of a running process: over a unix socket that only its user (and root) can
-// open, or, by choice, over a loopback port with a token.
+// open, and, by choice, over a loopback port with a token.
 import { createHash, timingSafeEqual } from "node:crypto";
 import { chmod, unlink } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -13,6 +13,7 @@ import { switchStore } from "./switch.js";
 
 /** Longest name of a unix socket. */
 const MAX_SOCKET_PATH = 107;
+const SHORTEST_TOKEN = 16;
 
 /** @typedef {import("./service.js").Service} Service */
 
@@ -63,31 +64,60 @@ function exportOne(service, session) {
 
 /** Listens; the returned function ends it. @param {Service} service @returns {Promise<() => Promise<void>>} */
 export async function listen(service) {
-  const { adminSocket, adminPort, adminToken } = service.settings;
-  const server = createServer((request, response) => void answer(service, request, response));
-  server.keepAliveTimeout = 1000;
-  if (adminPort) {
-    if (!adminToken || adminToken.length < 16) {
-      throw new Misconfigured("adminPort needs a token of 16 characters or more", { hint: "set adminToken (WA_SESSION_ADMIN_TOKEN), or use adminSocket" });
-    }
-    await started(server, () => server.listen(adminPort, "127.0.0.1"));
-  } else {
-    await removeUnused(adminSocket);
-    // Made with 0600 from the start: between listen and chmod somebody could get in.
-    const mask = process.umask(0o177);
-    try {
-      await started(server, () => server.listen(adminSocket));
-    } finally {
-      process.umask(mask);
-    }
-    await chmod(adminSocket, 0o600);
+  const { adminPort } = service.settings;
+  const onSocket = await listenOnSocket(service);
+  try {
+    const onPort = adminPort ? await listenOnPort(service) : null;
+    return async () => void (await Promise.all([ended(onSocket), onPort && ended(onPort)]));
+  } catch (error) {
+    await ended(onSocket);
+    throw error;
   }
+}
+
+/** Who can open the socket may ask. @param {Service} service */
+async function listenOnSocket(service) {
+  const { adminSocket } = service.settings;
+  const server = serverOf(service, () => true);
+  await removeUnused(adminSocket);
+  // Made with 0600 from the start: between listen and chmod somebody could get in.
+  const mask = process.umask(0o177);
+  try {
+    await started(server, () => server.listen(adminSocket));
+  } finally {
+    process.umask(mask);
+  }
+  await chmod(adminSocket, 0o600);
+  return server;
+}
+
+/** @param {Service} service */
+async function listenOnPort(service) {
+  const { adminPort, adminToken } = service.settings;
+  if (adminToken.length < SHORTEST_TOKEN) {
+    throw new Misconfigured(`adminPort needs a token of ${SHORTEST_TOKEN} characters or more`, { hint: "set adminToken (WA_SESSION_ADMIN_TOKEN), or leave adminPort out" });
+  }
+  const digest = (/** @type {string} */ text) => createHash("sha256").update(text).digest();
+  const wanted = digest(`Bearer ${adminToken}`);
+  const server = serverOf(service, (request) => timingSafeEqual(digest(request.headers.authorization ?? ""), wanted));
+  await started(server, () => server.listen(adminPort, "127.0.0.1"));
+  return server;
+}
+
+/** @param {Service} service @param {(request: import("node:http").IncomingMessage) => boolean} allowed */
+function serverOf(service, allowed) {
+  const server = createServer((request, response) => void answer(service, request, response, allowed(request)));
+  server.keepAliveTimeout = 1000;
   server.unref();
-  return () => new Promise((resolve) => {
+  return server;
+}
+
+/** @param {import("node:http").Server} server @returns {Promise<void>} */
+const ended = (server) =>
+  new Promise((resolve) => {
     server.close(() => resolve());
     server.closeAllConnections();
   });
-}
 
 /** @param {import("node:http").Server} server @param {() => unknown} begin */
 const started = (server, begin) =>
@@ -116,13 +146,13 @@ async function removeUnused(path) {
 }
 
 /** @param {Service} service @param {import("node:http").IncomingMessage} request
- * @param {import("node:http").ServerResponse} response */
-async function answer(service, request, response) {
+ * @param {import("node:http").ServerResponse} response @param {boolean} allowed */
+async function answer(service, request, response, allowed) {
   const url = new URL(request.url ?? "/", "http://localhost");
   const route = ROUTES[`${request.method} ${url.pathname}`];
   request.resume();
   try {
-    if (!allowed(service, request)) return send(response, 401, { error: "a token is needed: Authorization: Bearer ..." });
+    if (!allowed) return send(response, 401, { error: "a token is needed: Authorization: Bearer ..." });
     if (!route) return send(response, 404, { error: `there is ${Object.keys(ROUTES).join(", ")}` });
     const found = await route(service, url.searchParams);
     if (typeof found === "string") {
@@ -134,14 +164,6 @@ async function answer(service, request, response) {
   } catch (error) {
     return send(response, error instanceof SessionClientError ? 409 : 500, describe(error));
   }
-}
-
-/** @param {Service} service @param {import("node:http").IncomingMessage} request */
-function allowed(service, request) {
-  const { adminPort, adminToken } = service.settings;
-  if (!adminPort) return true; // who can open the socket may ask
-  const digest = (/** @type {string} */ text) => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(request.headers.authorization ?? ""), digest(`Bearer ${adminToken}`));
 }
 
 /** @param {import("node:http").ServerResponse} response @param {number} status @param {unknown} body */

@@ -30,7 +30,7 @@ const ON_EXPIRY = ["continue", "stop"];
  * @property {number} [maxMemoryBytes] about what their keys may take; 256 MiB
  * @property {boolean} [admin] false: no socket
  * @property {string} [adminSocket] WA_SESSION_SOCKET; `admin.sock` in dir otherwise
- * @property {number} [adminPort] a loopback port in place of the socket (WA_SESSION_ADMIN_PORT), with a token
+ * @property {number} [adminPort] a loopback port beside the socket (WA_SESSION_ADMIN_PORT), with a token
  * @property {string} [adminToken] WA_SESSION_ADMIN_TOKEN
  * @property {string} [sessionsDir] where sessions that live in files are (WA_SESSIONS_DIR); `baileys_sessions` otherwise
  * @property {number} [holdMs] how long writes are held for a move to the other store that is not sealed; 15 s
