@@ -36,6 +36,7 @@ class Row:
     keys: int
     seconds: float | None = None
     downtime: float | None = None
+    live: bool = False
     proven: int | None = None
 
 
@@ -101,7 +102,7 @@ def write_table(rows: list[Row]) -> None:
             row.when,
             row.store,
             _seconds(row.seconds),
-            _seconds(row.downtime),
+            f"no, held {_seconds(row.downtime)}" if row.live else _seconds(row.downtime),
             str(row.keys),
             "" if row.proven is None else str(row.proven),
             f"{row.received}/{row.expected}",
