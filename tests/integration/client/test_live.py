@@ -1,6 +1,9 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Failover and failback of sessions that run on: nothing restarts, nobody logs in anew, every message decrypts."""
+"""Failover and failback of sessions that run on: nothing restarts, nobody logs in anew, every message decrypts.
+
+FAULTS=all goes through every fault of the lab; by default a few of them.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,12 @@ from baileys_resilience.failover.operations import Outcome
 from baileys_resilience.failover.processes import environment_of
 from baileys_resilience.failover.sources import bring_mirror_up_to_date
 from lab import Lab, application
+from tests.faults.test_lab_faults import DAMAGED_DATA, DEAD_DATABASE
 from tests.integration.client.test_failover_in_an_outage import talk
 from tests.integration.failover.host import Host
 from tests.integration.failover.test_moves import newest_report
+
+ALL = os.environ.get("FAULTS") == "all"
 
 
 @pytest.fixture
@@ -54,7 +60,7 @@ def health(lab: Lab) -> set[tuple[str, str]]:
     return {(each["connection"], each["store"]) for each in lab.health()["companies"]}
 
 
-@pytest.mark.parametrize("fault", ["", "postgres-kill", "postgres-freeze"])
+@pytest.mark.parametrize("fault", ["", *(DEAD_DATABASE if ALL else DEAD_DATABASE[:2])])
 def test_sessions_move_there_and_back_and_whatsapp_sees_nothing(host: Host, lab: Lab, fault: str) -> None:
     before, pid = logins(lab), host.pid()
     if fault:
@@ -71,6 +77,17 @@ def test_sessions_move_there_and_back_and_whatsapp_sees_nothing(host: Host, lab:
     talk(lab, f"back {fault}")
     assert (logins(lab), host.pid()) == (before, pid)
     assert not host.place.exists()
+
+
+@pytest.mark.parametrize(("fault", "variant"), DAMAGED_DATA if ALL else DAMAGED_DATA[-2:])
+def test_damaged_rows_do_not_reach_sessions_that_move(host: Host, lab: Lab, fault: str, variant: str) -> None:
+    before, pid = logins(lab), host.pid()
+    lab.break_(fault, company=lab.companies[0].id, **({"variant": variant} if variant else {}))
+    assert mode_of(host.failover()) == ("done", LIVE)
+    talk(lab, f"on files after {fault} {variant}")
+    assert mode_of(host.failback()) == ("done", LIVE)
+    talk(lab, f"back after {fault} {variant}")
+    assert (logins(lab), host.pid()) == (before, pid)
 
 
 class talking:
