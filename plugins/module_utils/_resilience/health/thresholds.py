@@ -11,7 +11,6 @@ from typing import Any
 
 from ..errors import UsageError
 
-
 #: a longer deadline is none
 LONGEST_SECONDS = 86400.0
 
