@@ -174,11 +174,15 @@ def _counted(
 
 
 def _on_files(snapshot: PostgresSnapshot, found: Dict[str, CompanyAges], record: StoreRecord) -> None:
-    """Companies that live on files, by this host's record or by PostgreSQL's copy of another host's."""
+    """Companies that live on files, by this host's record or by PostgreSQL's copy of another host's: the newer of the
+    two, and of two equal ones that which says files.
+    """
     ours, published = record.all(), published_in(snapshot, sorted(found))
     for company, each in found.items():
-        stores = [where[company].store for where in (ours, published) if company in where]
-        if FILES in stores:
+        said = [
+            (where[company].epoch, where[company].store == FILES) for where in (ours, published) if company in where
+        ]
+        if said and max(said)[1]:
             each.store = FILES
         if each.store == FILES or not each.has_creds:
             for kind in each.keys.values():
@@ -190,8 +194,9 @@ def _size(snapshot: PostgresSnapshot, table: str) -> TableSize:
     sql = require("psycopg2.sql")
     query = sql.SQL(
         "SELECT coalesce(sum(pg_table_size(relid)), 0)::bigint, coalesce(sum(pg_indexes_size(relid)), 0)::bigint"
-        " FROM pg_partition_tree(to_regclass({}))"
-    ).format(sql.Literal(regclass_text(table)))
+        " FROM (SELECT to_regclass({table}) AS relid UNION SELECT relid FROM pg_partition_tree(to_regclass({table})))"
+        " AS parts"
+    ).format(table=sql.Literal(regclass_text(table)))
     table_bytes, index_bytes = snapshot.query(query)[0]
     return TableSize(table_bytes, index_bytes)
 

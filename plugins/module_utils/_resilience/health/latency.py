@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional
 
 from .._thirdparty import require
-from ..errors import DeadlineExceeded, ReadOnly, Refused, ResilienceError
+from ..errors import Conflict, DeadlineExceeded, ReadOnly, Refused, ResilienceError
 from ..postgres import ConnectParams, Deadline, connect_once_within, translated
 from ..sessions.model import TableMapping
 from ..sessions.postgres_store import table_identifier
@@ -143,9 +143,14 @@ class _Prober:
     def _ask(self, connection: Any, seconds: float, statement: Any, name: str) -> Any:
         operation, where = f"probe {name}", self._params.where
         watch = Deadline(connection, seconds / _DEADLINE_SLACK, operation=operation, subject=where)
-        with watch, translated(operation, where), connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+        try:
+            with watch, translated(operation, where), connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+        except DeadlineExceeded as error:
+            if watch.expired:
+                error.cause = f"no answer within {seconds:.1f} s"
+            raise
 
 
 def _read_statement(tables: TableMapping) -> Any:
@@ -201,6 +206,11 @@ def _failed(name: str, operation: Operation, tables: TableMapping, role: str) ->
     elif isinstance(error, Refused) and name == WRITE:
         granting = grant("SELECT, UPDATE", tables.keys.table, role)
         advice = f"{granting} Or, for a role that is meant to read only, set write: false"
+    elif isinstance(error, Conflict):
+        advice = (
+            "find who holds the table, and end it: SELECT pid, relation::regclass, mode, application_name, query FROM"
+            " pg_locks JOIN pg_stat_activity USING (pid) WHERE granted AND mode LIKE '%ExclusiveLock'"
+        )
     elif isinstance(error, ReadOnly):
         advice = f"{advice}; a replica is probed with write: false"
     elif isinstance(error, DeadlineExceeded):
