@@ -46,6 +46,7 @@ def connected(bouncer: ConnectParams) -> psycopg2.extensions.connection:
 def test_a_pool_whose_clients_wait_is_a_warning(bouncer: ConnectParams) -> None:
     thresholds = PoolThresholds(waiting=0)
     connected(bouncer).close()
+    assert {each.database for each in read_bouncer(console(bouncer), seconds=5)} == {DATABASE}, "not its own console"
     quiet = pool(bouncer)
     assert (quiet.pool_size, quiet.servers_active, quiet.clients_waiting, quiet.pool_mode) == (3, 0, 0, "transaction")
     assert judge_bouncer([quiet], thresholds).status == OK

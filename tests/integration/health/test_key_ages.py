@@ -107,7 +107,7 @@ def test_what_counts_as_removable_is_what_the_policy_says_of_each_key(database: 
     rows = []
     for number in range(600):
         key_type = numbers.choice(["tctoken"] * 4 + ["sender-key-memory"] * 2 + [*KNOWN_TYPES, "invented"])
-        key_id = "__index" if key_type == "tctoken" and number % 50 == 0 else f"k{number}"
+        key_id = "__index" if key_type == "tctoken" and number % 5 == 0 else f"k{number}"
         written = numbers.choice([None, numbers.uniform(20, 40)])
         value, own, sender = random_value(numbers, key_type)
         rows.append(("1", key_type, f"{key_id}", value, written))

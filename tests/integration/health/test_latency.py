@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 
-from baileys_resilience.health.findings import CRITICAL, OK, WARNING, Finding
+from baileys_resilience.health.findings import CRITICAL, OK, UNKNOWN, WARNING, Finding
 from baileys_resilience.health.latency import CONNECT, READ, WRITE, Latency, ProbePlan, judge_latency, probe
 from baileys_resilience.health.thresholds import LatencyThresholds
 from baileys_resilience.postgres import ConnectParams
@@ -160,6 +160,15 @@ def test_a_question_that_hangs_ends_by_our_own_clock(database: Database) -> None
     found = probe(database.params, TABLES, plan)
     assert found.duration_seconds < plan.total_seconds
     assert findings(found)[READ].cause == "2 of 2 failed: no answer within 1.0 s"
+
+
+def test_a_question_that_the_time_of_all_did_not_suffice_for_is_unknown_not_well(database: Database) -> None:
+    database.run("ALTER TABLE whatsapp_auth RENAME TO auth; CREATE VIEW whatsapp_auth AS SELECT pg_sleep(100)")
+    found = probe(database.params, TABLES, ProbePlan(samples=2, deadline_seconds=1, total_seconds=1))
+    assert found.cut_short
+    judged = findings(found)
+    assert (judged[CONNECT].status, judged[READ].status, judged[WRITE].status) == (OK, UNKNOWN, UNKNOWN)
+    assert "raise total_deadline" in judged[READ].advice
 
 
 def test_the_time_of_all_samples_ends_the_probing_and_is_no_fault(

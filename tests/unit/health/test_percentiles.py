@@ -73,6 +73,7 @@ def test_an_empty_bucket_is_passed_over_and_an_empty_histogram_has_none() -> Non
     assert interpolated([(0.1, 0.0), (0.2, 0.0), (0.5, 4.0), (math.inf, 4.0)], 50) == pytest.approx(0.35)
     assert interpolated([(0.1, 0.0), (math.inf, 0.0)], 50) is None
     assert interpolated([], 50) is None
+    assert interpolated([(0.1, 0.0), (0.2, 4.0), (math.inf, 4.0)], 0) == pytest.approx(0.1)
 
 
 def test_a_histogram_has_no_maximum_and_says_how_it_was_read() -> None:

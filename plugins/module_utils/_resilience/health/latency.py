@@ -16,7 +16,7 @@ from ..errors import Conflict, DeadlineExceeded, ReadOnly, Refused, ResilienceEr
 from ..postgres import ConnectParams, Deadline, connect_once_within, translated
 from ..sessions.model import TableMapping
 from ..sessions.postgres_store import table_identifier
-from .findings import CRITICAL, WARNING, Finding, from_error, grant
+from .findings import CRITICAL, UNKNOWN, WARNING, Finding, from_error, grant
 from .percentiles import Summary, summary_of
 from .thresholds import LONGEST_SECONDS, LatencyThresholds, check, check_deadline
 
@@ -127,7 +127,7 @@ class _Prober:
         try:
             answer = work(seconds)
         except DeadlineExceeded as error:
-            if seconds < self._plan.deadline_seconds and operation.seconds:
+            if seconds < self._plan.deadline_seconds:
                 raise _TimeIsOver from error
             operation.errors.append(error)
             return None
@@ -185,13 +185,18 @@ def _write_statement(tables: TableMapping, deadline_seconds: float) -> Any:
 
 
 def judge_latency(found: Latency, thresholds: LatencyThresholds, tables: TableMapping, role: str) -> List[Finding]:
-    """One finding an operation. An operation that was never reached has none: the one before it says why."""
+    """One finding an operation. One that was never reached has none where the one before it says why, and is unknown
+    where the time of all was over.
+    """
     judged = []
     for name, operation in found.operations.items():
         if operation.errors:
             judged.append(_failed(name, operation, tables, role))
         elif operation.seconds:
             judged.append(_timed_finding(name, operation.summary, thresholds))
+        elif found.cut_short:
+            cause = "the time was over before it was answered once"
+            judged.append(Finding(name, UNKNOWN, cause, "raise total_deadline"))
     return judged
 
 
