@@ -124,11 +124,11 @@ def test_every_requirement_is_pinned_exactly() -> None:
     none_of(loose)
 
 
-def test_every_module_of_sessions_is_in_the_action_group() -> None:
+def test_every_module_that_takes_a_database_is_in_the_action_group() -> None:
     runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
     grouped = set(runtime["action_groups"]["resilience"])
     # Not toolkit_library: it takes no database, and would refuse the defaults that the group is for.
-    modules = {Path(name).stem for name in rules.tracked("plugins/modules/session_*.py")}
+    modules = {Path(name).stem for name in rules.tracked("plugins/modules/session_*.py", "plugins/modules/*_info.py")}
     assert modules <= grouped, f"not in meta/runtime.yml: {sorted(modules - grouped)}"
     assert "toolkit_library" not in grouped
 

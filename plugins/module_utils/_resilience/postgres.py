@@ -188,7 +188,7 @@ def connect_within(params: ConnectParams, seconds: float, *, operation: str = "c
     limit = time.monotonic() + seconds
     while True:
         try:
-            return _connect_in_thread(params, limit - time.monotonic(), operation)
+            return connect_once_within(params, limit - time.monotonic(), operation=operation)
         except Unavailable as exc:
             # FATAL is the server's own word; a refused connection has none, and nothing to wait for.
             if "FATAL" not in exc.cause or time.monotonic() + _AGAIN_SECONDS >= limit:
@@ -196,7 +196,8 @@ def connect_within(params: ConnectParams, seconds: float, *, operation: str = "c
             time.sleep(_AGAIN_SECONDS)
 
 
-def _connect_in_thread(params: ConnectParams, seconds: float, operation: str) -> Any:
+def connect_once_within(params: ConnectParams, seconds: float, *, operation: str = "connect") -> Any:
+    """One attempt, never longer than ``seconds``. Raises DeadlineExceeded, or the error of :func:`connect`."""
     results: queue.Queue[Any] = queue.Queue()
     given_up = threading.Event()
 

@@ -9,26 +9,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
-import time
 from pathlib import Path
 from typing import Any, Dict
 
 from ..errors import ApplicationError, Unavailable
+from ..local_http import request
 
 SOCKET = "admin.sock"
-_LARGEST_ANSWER = 16 * 1024 * 1024
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, seconds: float) -> None:
-        super().__init__("localhost", timeout=seconds)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 class ClientRefuses(ApplicationError):
@@ -42,11 +29,9 @@ class ClientRefuses(ApplicationError):
 def ask(client_dir: str, method: str, path: str, *, seconds: float) -> Dict[str, Any]:
     """The answer of the running client. Raises Unavailable when nobody answers, ApplicationError when it refuses."""
     place = str(Path(client_dir) / SOCKET)
-    connection = _UnixConnection(place, seconds)
     try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        content = json.loads(_read_within(response, seconds))
+        status, answer = request(place, method, path, seconds=seconds)
+        content = json.loads(answer)
     except (OSError, ValueError, RecursionError, http.client.HTTPException) as exc:
         raise Unavailable(
             f"the client does not answer: {exc}",
@@ -54,32 +39,16 @@ def ask(client_dir: str, method: str, path: str, *, seconds: float) -> Dict[str,
             subject=place,
             hint="is the application running, and is this its client's directory (failover_client_dir)?",
         ) from exc
-    finally:
-        connection.close()
-    if response.status != 200 or not isinstance(content, dict):
+    if status != 200 or not isinstance(content, dict):
         said = content if isinstance(content, dict) else {}
         raise ClientRefuses(
-            f"the client refuses: {said.get('error') or response.status}",
+            f"the client refuses: {said.get('error') or status}",
             operation=f"{method} {path}",
             subject=place,
             hint="see the application's log",
             why=str(said.get("name", "")),
         )
     return content
-
-
-def _read_within(response: http.client.HTTPResponse, seconds: float) -> bytes:
-    """All of the answer, or TimeoutError: the socket's own time-out begins anew with each byte."""
-    limit = time.monotonic() + seconds
-    content = b""
-    while len(content) <= _LARGEST_ANSWER:
-        piece = response.read1(65536)
-        if not piece:
-            return content
-        content += piece
-        if time.monotonic() > limit:
-            raise TimeoutError(f"no end of its answer after {seconds:g} s")
-    raise ValueError("its answer is too long")
 
 
 def journal_errors(client_dir: str, *, seconds: float = 1.0) -> Dict[str, str]:

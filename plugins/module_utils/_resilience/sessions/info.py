@@ -16,7 +16,7 @@ from ..files import translate_os_error
 from .codec import encode_creds
 from .creds import CredsAudit, paired_user
 from .directory_source import DirectorySource
-from .model import RawCreds, TableMapping
+from .model import KeysTable, RawCreds, TableMapping
 from .postgres_store import PostgresSnapshot, table_identifier
 from .published import CONFLICT, PublishedStore, contradiction, judge, published_in
 from .record import StoreOfRecord, StoreRecord
@@ -148,28 +148,30 @@ def bucket_of(age_seconds: float) -> str:
     return OLDEST_BUCKET
 
 
+def age_bucket(keys: KeysTable) -> Any:
+    """SQL: the age bucket of a row of the keys' table, by the server's clock."""
+    sql = require("psycopg2.sql")
+    if not keys.updated_at:
+        return sql.Literal(UNKNOWN_AGE)
+    column = sql.SQL("{}::timestamptz").format(sql.Identifier(keys.updated_at))
+    cases = [
+        sql.SQL("WHEN {} > now() - {} * interval '1 day' THEN {}").format(column, sql.Literal(limit), sql.Literal(name))
+        for name, limit in AGE_BUCKETS
+    ]
+    return sql.SQL("CASE WHEN {} IS NULL THEN {} {} ELSE {} END").format(
+        column, sql.Literal(UNKNOWN_AGE), sql.SQL(" ").join(cases), sql.Literal(OLDEST_BUCKET)
+    )
+
+
 def _database_numbers(snapshot: PostgresSnapshot, tables: TableMapping, company: str) -> Iterator[_Numbers]:
     sql = require("psycopg2.sql")
     keys = tables.keys
-    if keys.updated_at:
-        column = sql.SQL("{}::timestamptz").format(sql.Identifier(keys.updated_at))
-        cases = [
-            sql.SQL("WHEN {} > now() - {} * interval '1 day' THEN {}").format(
-                column, sql.Literal(limit), sql.Literal(name)
-            )
-            for name, limit in AGE_BUCKETS
-        ]
-        bucket = sql.SQL("CASE WHEN {} IS NULL THEN {} {} ELSE {} END").format(
-            column, sql.Literal(UNKNOWN_AGE), sql.SQL(" ").join(cases), sql.Literal(OLDEST_BUCKET)
-        )
-    else:
-        bucket = sql.Literal(UNKNOWN_AGE)
     query = sql.SQL(
         "SELECT {type}::text, {bucket}, count(*), coalesce(sum(octet_length({value}::text)), 0)"
         " FROM {table} WHERE {company} = {id} GROUP BY 1, 2 ORDER BY 1, 2"
     ).format(
         type=sql.Identifier(keys.type),
-        bucket=bucket,
+        bucket=age_bucket(keys),
         value=sql.Identifier(keys.value),
         table=table_identifier(keys.table),
         company=sql.Identifier(keys.company),

@@ -1,0 +1,145 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What the running session client says of its pool and of its queries: ``/metrics`` on its admin socket."""
+
+from __future__ import annotations
+
+import http.client
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+
+from ..errors import ApplicationError, DeadlineExceeded, ResilienceError, Unavailable
+from ..local_http import request
+from .findings import CRITICAL, OK, UNKNOWN, WARNING, Finding
+from .percentiles import Summary, summary_of_histogram
+from .thresholds import PoolThresholds
+
+SOCKET = "admin.sock"
+FIGURE = "client pool"
+_ADVICE = (
+    "look at the queries first (query_latency_info): a slow database fills the pool; then raise WA_SESSION_POOL_SIZE"
+)
+_SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_CONNECTIONS = "wa_session_pool_connections"
+_MAX = "wa_session_pool_max_connections"
+_WAITING = "wa_session_pool_pending_requests"
+_DURATION = "wa_session_query_duration_seconds_bucket"
+
+
+class Sample(NamedTuple):
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True)
+class ClientPool:
+    """Connections of the client's pool. ``active`` ones are lent out, ``waiting`` operations have none."""
+
+    idle: int
+    active: int
+    waiting: int
+    max: int
+
+    @property
+    def used_percent(self) -> float:
+        return round(100.0 * self.active / self.max, 1) if self.max else 0.0
+
+    def as_dict(self) -> Dict[str, object]:
+        return {**vars(self), "used_percent": self.used_percent}
+
+
+def read_metrics(client_dir: str, *, seconds: float) -> List[Sample]:
+    """All figures of the running client. Raises Unavailable when nobody listens there, DeadlineExceeded when somebody
+    does and does not answer, ApplicationError for an answer that is none.
+    """
+    place = str(Path(client_dir) / SOCKET)
+    operation = "read client's metrics"
+    try:
+        status, content = request(place, "GET", "/metrics", seconds=seconds)
+    except TimeoutError as exc:
+        raise DeadlineExceeded(
+            f"no answer within {seconds:g} s",
+            operation=operation,
+            subject=place,
+            hint="the application hangs: see its log and its CPU",
+        ) from exc
+    except (OSError, ValueError, http.client.HTTPException) as exc:
+        raise Unavailable(
+            f"the client does not answer: {exc}",
+            operation=operation,
+            subject=place,
+            hint="is the application running, is client_dir the directory of its client, and may this user open the"
+            " socket (become)?",
+        ) from exc
+    if status != 200:
+        raise ApplicationError(
+            f"the client refuses: {status}", operation=operation, subject=place, hint="see the application's log"
+        )
+    return list(parsed(content.decode("utf-8", "replace")))
+
+
+def parsed(text: str) -> Iterator[Sample]:
+    """The lines of Prometheus' text format that hold a figure; what is none is passed over."""
+    for line in text.splitlines():
+        match = None if line.startswith("#") else _SAMPLE.match(line)
+        if match is None:
+            continue
+        try:
+            value = float(match.group(3))
+        except ValueError:
+            continue
+        yield Sample(match.group(1), dict(_LABEL.findall(match.group(2) or "")), value)
+
+
+def pool_of(samples: List[Sample]) -> Optional[ClientPool]:
+    """The pool; None where the metrics have none, as a client that was never given a database."""
+    states = {each.labels.get("state", ""): each.value for each in samples if each.name == _CONNECTIONS}
+    plain = {each.name: each.value for each in samples if each.name in (_MAX, _WAITING)}
+    if not {"idle", "active"} <= set(states) or len(plain) < 2:
+        return None
+    figures = (states["idle"], states["active"], plain[_WAITING], plain[_MAX])
+    if not all(math.isfinite(each) for each in figures):
+        return None
+    return ClientPool(*(int(each) for each in figures))
+
+
+def queries_of(samples: List[Sample]) -> Dict[str, Summary]:
+    """The application's own times by operation, since it started."""
+    buckets: Dict[str, List[Tuple[float, float]]] = {}
+    for each in samples:
+        if each.name == _DURATION and "le" in each.labels:
+            limit = float("inf") if each.labels["le"] == "+Inf" else float(each.labels["le"])
+            buckets.setdefault(each.labels.get("operation", ""), []).append((limit, each.value))
+    return {name: summary_of_histogram(sorted(found)) for name, found in sorted(buckets.items())}
+
+
+def client_error(error: ResilienceError, figure: str = FIGURE) -> Finding:
+    """A client that hangs is critical. One that is not there may have been stopped on purpose: unknown."""
+    return Finding(figure, CRITICAL if isinstance(error, DeadlineExceeded) else UNKNOWN, error.cause, error.hint)
+
+
+def judge_client_pool(pool: Optional[ClientPool], thresholds: PoolThresholds) -> Finding:
+    if pool is None:
+        return Finding(
+            FIGURE,
+            UNKNOWN,
+            "its metrics hold no pool",
+            "install the session client of this release (role session_client), and restart the application",
+        )
+    causes = []
+    if pool.used_percent > thresholds.used_percent:
+        causes.append(f"{pool.active} of {pool.max} connections are used, more than {thresholds.used_percent:g}%")
+    if pool.waiting > thresholds.waiting:
+        causes.append(f"{pool.waiting} operations wait for a connection, more than {thresholds.waiting}")
+    return Finding(
+        FIGURE,
+        WARNING if causes else OK,
+        "; ".join(causes),
+        _ADVICE if causes else "",
+    )
