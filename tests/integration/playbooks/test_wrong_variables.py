@@ -63,6 +63,26 @@ def test_companies_that_are_no_list_do_not_fall_apart_into_digits(
     assert "Nothing was changed. HINT: write session_companies: [" in said
 
 
+SECRETS = {
+    "baileys_resilience_login_password": "}X|o<7n?0 of-the-database",
+    "baileys_resilience_sentry_dsn": "https://key-of-sentry@127.0.0.1/1",
+    "baileys_resilience_telegram_token": "1:token-of-telegram",
+    "baileys_resilience_replica": {"login_host": "192.0.2.7", "login_password": "another-of-the-replica"},
+}
+
+
+@pytest.mark.parametrize("playbook", ["mirror", "emergency_failover", "health_check"])
+def test_what_is_said_of_a_wrong_type_holds_no_secret(
+    tmp_path: Path, ansible_env: dict[str, str], playbook: str
+) -> None:
+    """Ansible prints the whole specification then, with the defaults filled in."""
+    wrong = {"failover_connect_seconds": "soon", "health_check_samples": "soon"}
+    said = refused(tmp_path, ansible_env, playbook, **SECRETS, **wrong)
+    assert "unable to convert" in said
+    for secret in ("of-the-database", "key-of-sentry", "token-of-telegram", "another-of-the-replica"):
+        assert secret not in said
+
+
 def test_a_command_that_is_a_line_is_refused(tmp_path: Path, ansible_env: dict[str, str]) -> None:
     line = {"baileys_resilience_app_pm2": "node pm2", "failover_health_command": "curl it"}
     said = refused(tmp_path, ansible_env, "failback", **line)
