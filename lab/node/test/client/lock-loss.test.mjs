@@ -93,6 +93,16 @@ function suite(fence) {
     assert.deepEqual(await stored(), client.record(2));
   });
 
+  test("sessions that write nothing notice a database that keeps silent", async () => {
+    const { auths, dir, sentry } = await open({ heartbeatMs: 50 });
+    database.proxy.drop(); // as a frozen server: every connection stands
+    for (const auth of auths) await client.until("the outage has begun", () => auth.status().state === "outage");
+    await client.until("the caches are there", () => [COMPANY, OTHER].every((company) => existsSync(join(dir, `${company}.cache`))));
+    assert.deepEqual(sentry.sent.map(({ message }) => message), Array(2).fill("session cache in use"));
+    database.proxy.heal();
+    for (const auth of auths) await client.until("the database is back", () => auth.status().state === "online");
+  });
+
   test("when only that connection goes, the locks are taken again, and nobody is told of an outage", async () => {
     const { service, auths, dir, sentry, logger } = await open();
     const before = await holders();

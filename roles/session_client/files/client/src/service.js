@@ -33,7 +33,7 @@ export class Service {
     this.database = new Database(this.settings, this.metrics, this.identity);
     this.writer = new Writer(this.database, this.identity);
     const direct = { ...this.database.options, ...this.settings.directConnection, application_name: this.identity };
-    this.lock = new WriterLock(direct, this.identity, this.settings.logger);
+    this.lock = new WriterLock(direct, this.identity, this.settings);
     this.lock.onLost = () => [...this.sessions.values()].forEach(lookAfterLoss);
     this.files = new SessionFiles(this.settings.dir, this.identity);
     // Half of the pool: all sessions come back at once, and those that are back write already.

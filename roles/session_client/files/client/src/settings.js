@@ -25,6 +25,7 @@ const ON_EXPIRY = ["continue", "stop"];
  * @property {number} [connectTimeoutMs]
  * @property {number} [queryTimeoutMs]
  * @property {number} [recoveryIntervalMs] how often the database is asked again while it is away
+ * @property {number} [heartbeatMs] how often the connection with the locks is asked whether the database is there
  * @property {number} [journalMaxBytes]
  * @property {number} [maxCompanies] sessions in memory at most, connected ones not counted out; 50
  * @property {number} [maxMemoryBytes] about what their keys may take; 256 MiB
@@ -59,6 +60,7 @@ export function settingsOf(options = {}, env = process.env) {
     connectTimeoutMs: number("connectTimeoutMs", options.connectTimeoutMs, 2000),
     queryTimeoutMs: number("queryTimeoutMs", options.queryTimeoutMs, 2500),
     recoveryIntervalMs: number("recoveryIntervalMs", options.recoveryIntervalMs, 1000),
+    heartbeatMs: number("heartbeatMs", options.heartbeatMs, 5000),
     journalMaxBytes: number("journalMaxBytes", options.journalMaxBytes ?? env.WA_SESSION_JOURNAL_MAX_BYTES, 64 * 1024 * 1024),
     maxCompanies: number("maxCompanies", options.maxCompanies ?? env.WA_SESSION_MAX_COMPANIES, 50),
     maxMemoryBytes: number("maxMemoryBytes", options.maxMemoryBytes ?? env.WA_SESSION_MAX_MEMORY_BYTES, 256 * 1024 * 1024),

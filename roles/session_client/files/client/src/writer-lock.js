@@ -29,12 +29,13 @@ export class WriterLock {
   /**
    * @param {object} options node-postgres' options of a direct connection, deadlines included
    * @param {string} identity
-   * @param {any} logger
+   * @param {{logger: any, heartbeatMs: number}} settings
    */
-  constructor(options, identity, logger) {
+  constructor(options, identity, { logger, heartbeatMs }) {
     this.options = options;
     this.identity = identity;
     this.log = logger;
+    this.heartbeatMs = heartbeatMs;
     /** @type {pg.Client | null} */
     this.client = null;
     /** @type {Promise<pg.Client> | null} */
@@ -137,7 +138,19 @@ export class WriterLock {
     }
     this.held.clear();
     this.client = client;
+    this.#watch(client);
     return client;
+  }
+
+  /** A server that stands still ends no connection, and neither does a network that loses everything: so it is asked, also while
+   * no session has anything to write. @param {pg.Client} client */
+  #watch(client) {
+    const timer = setTimeout(async () => {
+      if (client !== this.client) return;
+      await this.#check(client).catch((error) => this.#lost(client, error));
+      if (client === this.client) this.#watch(client);
+    }, this.heartbeatMs);
+    timer.unref();
   }
 
   /** @param {pg.Client} client */
