@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m bench [--quick] [--only PART]`: measures, prints a table and writes it into docs/performance.md."""
+"""`python -m bench [--quick] [--only PART]`: measures, prints a table a part and writes it into docs/performance.md."""
 
 from __future__ import annotations
 
@@ -25,44 +25,47 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="leave out the 1,000 companies (a few minutes)")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved repetitions of each comparison")
     parser.add_argument("--dir", type=Path, default=ROOT, help="where to work: a disk, since syncing is measured")
-    parser.add_argument("--only", choices=PARTS, help="one part of the table; docs/performance.md is left as it is")
+    parser.add_argument("--only", choices=PARTS, help="one of the tables; the others stay as they are")
     parser.add_argument("--no-write", action="store_true", help="leave docs/performance.md as it is")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the lab and its files go away then, too
     # The name is ignored by git; a disk of the machine, because /tmp may be memory.
     work = Path(tempfile.mkdtemp(prefix=".lab-bench-", dir=arguments.dir))
+    measured: dict[str, list[Result]] = {}
     try:
-        measured = measure(work, arguments.only, arguments.rounds, quick=arguments.quick)
+        for part in [arguments.only] if arguments.only else PARTS:
+            measured[part] = measure(work, part, arguments.rounds, quick=arguments.quick)
+            _show(part, measured[part], arguments)
     finally:
         # A worker that was cut off may still be ending: what it writes meanwhile must not keep the rest from going.
         shutil.rmtree(work, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
-    command = "python -m bench" + (" --quick" if arguments.quick else "")
-    command += f" --only {arguments.only}" if arguments.only else ""
-    text = report.render(measured, command, arguments.rounds, arguments.dir)
-    print(text)
-    if not (arguments.no_write or arguments.only):
-        report.write(ROOT / "docs" / "performance.md", text)
-    missed = [each.name for each in measured if not each.met]
+    missed = [each.name for results in measured.values() for each in results if not each.met]
     if missed:
         print(f"below its floor: {'; '.join(missed)}", file=sys.stderr)
     return 1 if missed else 0
 
 
-def measure(work: Path, only: str | None, rounds: int, *, quick: bool) -> list[Result]:
-    measured: list[Result] = []
-    if only != "playbooks":
-        lab = Lab.up(work / "lab", app=False)
-        try:
-            if only != "client":
-                measured.extend(cases.run(lab, work / "files", rounds, quick=quick))
-            if only != "sessions":
-                measured.extend(client_cases.run(lab, work / "client", rounds, quick=quick))
-        finally:
-            lab.down()
-    if only in (None, "playbooks"):
-        measured.extend(failover.run(work / "app", min(rounds, PLAYBOOK_ROUNDS)))
-    return measured
+def _show(part: str, results: list[Result], arguments: argparse.Namespace) -> None:
+    """At once: what comes later may be cut off."""
+    command = "python -m bench" + (" --quick" if arguments.quick else "")
+    command += f" --only {arguments.only}" if arguments.only else ""
+    text = report.render(results, command, arguments.rounds, arguments.dir)
+    print(f"{part}: {text}\n", flush=True)
+    if not arguments.no_write:
+        report.write(ROOT / "docs" / "performance.md", part, text)
+
+
+def measure(work: Path, part: str, rounds: int, *, quick: bool) -> list[Result]:
+    if part == "playbooks":
+        return failover.run(work / "app", min(rounds, PLAYBOOK_ROUNDS))
+    lab = Lab.up(work / f"lab-{part}", app=False)
+    try:
+        if part == "sessions":
+            return cases.run(lab, work / "files", rounds, quick=quick)
+        return client_cases.run(lab, work / "client", rounds, quick=quick)
+    finally:
+        lab.down()
 
 
 if __name__ == "__main__":

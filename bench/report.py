@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table, and its place in docs/performance.md."""
+"""The tables, and their places in docs/performance.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.measure import Result
 
-BEGIN, END = "<!-- bench:begin (written by python -m bench) -->", "<!-- bench:end -->"
+BEGIN, END = "<!-- bench:begin {part} (written by python -m bench) -->", "<!-- bench:end {part} -->"
 
 
 def render(results: list[Result], command: str, rounds: int, place: Path) -> str:
@@ -54,8 +54,11 @@ def cpu() -> str:
     return platform.processor() or "unknown"
 
 
-def write(path: Path, text: str) -> None:
-    page = path.read_text("utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
+def write(path: Path, part: str, text: str) -> None:
+    """Replace the table of one part."""
+    begin, end = BEGIN.format(part=part), END.format(part=part)
+    before, found, rest = path.read_text("utf-8").partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"{path} has no place for the part {part}: {begin} and {end}")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
