@@ -53,8 +53,8 @@ test-python: setup
 test-node: node
 	@if compgen -G 'lab/node/test/*.test.mjs' >/dev/null; then cd lab/node && ../../scripts/npm test --silent; fi
 
-test-faults: setup ## both operations killed behind every line of their journals, and live moves after every fault of the lab (11 minutes)
-	@FAULTS=all pytest tests/faults/test_killed_runs.py tests/integration/client/test_live.py $(PYTEST_ARGS)
+test-faults: setup ## both operations killed behind every line of their journals, live moves after every fault, every place of a reboot (15 minutes)
+	@FAULTS=all pytest tests/faults tests/integration/client tests/integration/cut_off --numprocesses=$(WORKERS) --dist=loadscope $(PYTEST_ARGS)
 
 test-runbook: setup ## docs/runbook.md, every command of it after every fault that it speaks of (4 minutes)
 	@RUNBOOK=all pytest tests/integration/runbook --numprocesses=$(WORKERS) --dist=loadscope $(PYTEST_ARGS)

@@ -10,7 +10,6 @@ where most is at stake.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -27,10 +26,10 @@ from baileys_resilience.sessions.postgres_store import open_snapshot
 from baileys_resilience.sessions.verify import compare, inspect_company
 from lab import Lab
 from tests.faults.alive import assert_alive
+from tests.support.faults import places
 from tests.support.lab_settings import write_settings
 
 DRIVER = Path(__file__).with_name("driver.py")
-ALL = os.environ.get("FAULTS") == "all"
 FAILOVER_LINES, FAILBACK_LINES = 34, 30
 QUICK_FAILOVER = (8, 10, 12, 13, 20, 24, 28)
 QUICK_FAILBACK = (6, 9, 14, 20)
@@ -71,7 +70,7 @@ def bring_back(lab: Lab, config: Path) -> None:
     assert_alive(lab, config, "postgres")
 
 
-@pytest.mark.parametrize("line", range(1, FAILOVER_LINES) if ALL else QUICK_FAILOVER)
+@pytest.mark.parametrize("line", places(range(1, FAILOVER_LINES), QUICK_FAILOVER))
 def test_a_failover_killed_behind_a_journal_line_is_completed_by_resume(lab: Lab, config: Path, line: int) -> None:
     if drive(config, "failover", "run", str(line)) != 0:
         complete(config, "failover")
@@ -79,7 +78,7 @@ def test_a_failover_killed_behind_a_journal_line_is_completed_by_resume(lab: Lab
     bring_back(lab, config)
 
 
-@pytest.mark.parametrize("line", range(1, FAILBACK_LINES) if ALL else QUICK_FAILBACK)
+@pytest.mark.parametrize("line", places(range(1, FAILBACK_LINES), QUICK_FAILBACK))
 def test_a_failback_killed_behind_a_journal_line_is_completed_by_resume(lab: Lab, config: Path, line: int) -> None:
     assert drive(config, "failover", "run") == 0
     if drive(config, "failback", "run", str(line)) != 0:
@@ -97,7 +96,7 @@ def complete(config: Path, name: str) -> None:
         assert drive(config, name, "resume") == 0
 
 
-@pytest.mark.parametrize("line", (4, 9, 12, 16, 22, 26) if not ALL else range(2, FAILOVER_LINES - 4))
+@pytest.mark.parametrize("line", places(range(2, FAILOVER_LINES - 4), (4, 9, 12, 16, 22, 26)))
 def test_a_killed_failover_can_be_undone_until_a_session_has_moved_on(lab: Lab, config: Path, line: int) -> None:
     before = Path(lab.need_app().env_file).read_bytes()
     assert drive(config, "failover", "run", str(line)) == -signal.SIGKILL

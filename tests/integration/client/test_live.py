@@ -25,8 +25,7 @@ from tests.faults.test_lab_faults import DAMAGED_DATA, DEAD_DATABASE
 from tests.integration.client.test_failover_in_an_outage import talk
 from tests.integration.failover.host import Host
 from tests.integration.failover.test_moves import newest_report
-
-ALL = os.environ.get("FAULTS") == "all"
+from tests.support.faults import places
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def health(lab: Lab) -> set[tuple[str, str]]:
     return {(each["connection"], each["store"]) for each in lab.health()["companies"]}
 
 
-@pytest.mark.parametrize("fault", ["", *(DEAD_DATABASE if ALL else DEAD_DATABASE[:2])])
+@pytest.mark.parametrize("fault", places(["", *DEAD_DATABASE], ["", "postgres-kill"]))
 def test_sessions_move_there_and_back_and_whatsapp_sees_nothing(host: Host, lab: Lab, fault: str) -> None:
     before, pid = logins(lab), host.pid()
     if fault:
@@ -79,7 +78,7 @@ def test_sessions_move_there_and_back_and_whatsapp_sees_nothing(host: Host, lab:
     assert not host.place.exists()
 
 
-@pytest.mark.parametrize(("fault", "variant"), DAMAGED_DATA if ALL else DAMAGED_DATA[-2:])
+@pytest.mark.parametrize(("fault", "variant"), places(DAMAGED_DATA, DAMAGED_DATA[-1:]))
 def test_damaged_rows_do_not_reach_sessions_that_move(host: Host, lab: Lab, fault: str, variant: str) -> None:
     before, pid = logins(lab), host.pid()
     lab.break_(fault, company=lab.companies[0].id, **({"variant": variant} if variant else {}))
@@ -163,7 +162,7 @@ def test_a_move_that_is_taken_back_lets_the_sessions_go_on_where_they_were(host:
     assert not host.place.exists()
 
 
-@pytest.mark.parametrize("last", ["stop", "export", "record_store", "switch_env"])
+@pytest.mark.parametrize("last", places(["stop", "export", "record_store", "switch_env"], ["stop", "record_store"]))
 def test_a_client_that_is_killed_in_the_middle_starts_on_a_whole_store(host: Host, lab: Lab, last: str) -> None:
     """PM2 starts it again at once; the run is then completed, or taken back, and nothing is lost either way."""
     lab.break_("postgres-kill")
@@ -178,7 +177,7 @@ def test_a_client_that_is_killed_in_the_middle_starts_on_a_whole_store(host: Hos
         host.failback()
 
 
-@pytest.mark.parametrize("last", ["stop", "import", "record_store", "switch_env"])
+@pytest.mark.parametrize("last", places(["stop", "import", "record_store", "switch_env"], ["import", "switch_env"]))
 def test_one_that_is_killed_on_the_way_back_does_too(host: Host, lab: Lab, last: str) -> None:
     assert mode_of(host.failover()) == ("done", LIVE)
     talk(lab, f"on files before {last}")

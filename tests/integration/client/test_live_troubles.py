@@ -22,6 +22,7 @@ from tests.integration.client.test_failover_in_an_outage import talk
 from tests.integration.client.test_live import health, host, logins, mode_of, run_until
 from tests.integration.failover.host import Host
 from tests.integration.failover.test_moves import newest_report
+from tests.support.faults import places
 from tests.support.small_host import cut_off
 
 __all__ = ["host"]
@@ -89,7 +90,7 @@ def held(lab: Lab) -> bool:
     return any(each.get("hold") for each in sessions(lab.client_dir).values())
 
 
-@pytest.mark.parametrize("last", ["stop", "export", "verify"])
+@pytest.mark.parametrize("last", places(["stop", "export", "verify"], ["export"]))
 def test_a_hold_that_ended_before_the_run_came_back_is_made_again(
     host: Host, lab: Lab, monkeypatch: pytest.MonkeyPatch, last: str
 ) -> None:
@@ -107,7 +108,7 @@ def test_a_hold_that_ended_before_the_run_came_back_is_made_again(
     assert not host.place.exists()
 
 
-@pytest.mark.parametrize("last", ["stop", "import", "verify"])
+@pytest.mark.parametrize("last", places(["stop", "import", "verify"], ["import"]))
 def test_one_that_ended_on_the_way_back_is_made_again_too(
     host: Host, lab: Lab, monkeypatch: pytest.MonkeyPatch, last: str
 ) -> None:
@@ -124,7 +125,7 @@ def test_one_that_ended_on_the_way_back_is_made_again_too(
     assert not host.place.exists()
 
 
-@pytest.mark.parametrize("last", ["stop", "export"])
+@pytest.mark.parametrize("last", places(["stop", "export"], ["export"]))
 def test_one_that_ended_with_its_process_is_made_again(host: Host, lab: Lab, last: str) -> None:
     lab.break_("postgres-kill")
     talk(lab, f"in the outage before {last}")

@@ -14,6 +14,7 @@ import pytest
 from baileys_resilience.errors import Busy, ResilienceError, StepFailed, VerificationFailed
 from baileys_resilience.sessions.directory_store import SessionsHome
 from baileys_resilience.sessions.manifest import MANIFEST_FILE
+from tests.support.faults import places
 from tests.support.small_host import CutOff, SmallHost, cut_off
 
 MEANWHILE = "met-meanwhile.0"
@@ -40,7 +41,7 @@ def test_an_undo_behind_the_record_puts_back_the_store_that_was_before_the_first
     assert not host.place(1).exists()
 
 
-@pytest.mark.parametrize("step", ["stop", "export", "verify", "record_store"])
+@pytest.mark.parametrize("step", places(["stop", "export", "verify", "record_store"], ["export", "record_store"]))
 def test_what_a_session_did_on_postgres_after_a_reboot_is_not_lost_by_a_resume(
     host: SmallHost, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -167,7 +168,7 @@ def test_a_reboot_in_the_middle_of_an_undo_lets_no_session_lose_what_it_did_in_t
     assert host.has_session(0, MEANWHILE, "files")
 
 
-@pytest.mark.parametrize("step", ["start", "switch_env", "record_store", "export"])
+@pytest.mark.parametrize("step", places(["start", "switch_env", "record_store", "export"], ["switch_env", "export"]))
 @pytest.mark.parametrize("before", [True, False])
 def test_an_undo_that_a_reboot_cut_off_is_completed_where_nothing_was_written_to_the_files(
     host: SmallHost, monkeypatch: pytest.MonkeyPatch, step: str, before: bool
