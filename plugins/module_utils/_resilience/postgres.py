@@ -37,6 +37,9 @@ from .errors import (
 APPLICATION_NAME = "baileys-resilience"
 
 #: What libpq says when it cannot connect -> what it means and what to do. Order matters: the first match wins.
+#: what a server says that has no connection left to give, to anybody or to this role
+NO_SLOT = re.compile(r"too many clients|remaining connection slots|too many connections", re.IGNORECASE)
+
 _CONNECT_MESSAGES: List[Tuple[str, Type[ResilienceError], str]] = [
     # PostgreSQL does not tell a wrong password from a role that does not exist.
     (
@@ -78,7 +81,7 @@ _CONNECT_MESSAGES: List[Tuple[str, Type[ResilienceError], str]] = [
         "check connect_params and login_port",
     ),
     (
-        r"too many clients|remaining connection slots|too many connections",
+        NO_SLOT.pattern,
         Unavailable,
         "all connection slots are used: end idle sessions or raise max_connections",
     ),
