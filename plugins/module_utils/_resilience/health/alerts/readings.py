@@ -74,7 +74,7 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Replica:
-    """``behind_bytes`` by LSN. ``behind_seconds`` is the age of what it replayed last: where nobody writes, it grows."""
+    """``behind_bytes`` by LSN. ``behind_seconds`` is the age of its last commit, and grows where nobody writes."""
 
     subject: Subject
     behind_bytes: int = 0
