@@ -2,22 +2,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Time lines for alerts, in words: ``TimeLine().run("ok*3 refused*3 ok*4")`` is one look each five seconds.
 
-``ok`` is well; ``refused``, ``hang``, ``readonly`` are failures of the database; ``none`` is a look without data, ``gone``
-a round in which nobody looked. ``*N`` is so often.
+``ok`` is well; ``refused``, ``hang``, ``readonly`` are failures of the database; ``none`` is a look without data,
+``gone`` a round in which nobody looked. ``*N`` is so often.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from baileys_resilience.health.alerts.causes import SERVES
 from baileys_resilience.health.alerts.core import Alerts
 from baileys_resilience.health.alerts.model import BAD, DATABASE, GOOD, MISSING, Key, Moment, Notice, Subject, Verdict
 from baileys_resilience.health.alerts.settings import AlertSettings
 
-EPOCH = datetime(2026, 1, 31, 3, 0, 0, tzinfo=timezone.utc)
+EPOCH = datetime(2026, 1, 31, 3, 0, 0, tzinfo=UTC)
 #: a monotonic clock does not begin at 0
 BOOTED = 1000.0
 SUBJECT = Subject(DATABASE, "db")

@@ -41,7 +41,9 @@ def test_what_is_no_hurry_is_not_looked_at_again_at_once() -> None:
     assert (line.states[-1], line.look_again[-1]) == ("SUSPECT", None)
 
 
-@pytest.mark.parametrize("text", ["ok refused*2 ok*9", "ok refused ok refused ok refused ok*9", "ok*3 hang*2 ok hang*2 ok*9"])
+@pytest.mark.parametrize(
+    "text", ["ok refused*2 ok*9", "ok refused ok refused ok refused ok*9", "ok*3 hang*2 ok hang*2 ok*9"]
+)
 def test_less_than_three_failures_in_a_row_are_no_incident(text: str) -> None:
     assert TimeLine().run(text).said == []
 
@@ -69,9 +71,7 @@ def test_a_cause_that_changes_before_the_alert_is_told_as_it_is_now() -> None:
 
 def test_repeats_come_after_5_15_and_60_minutes_and_then_each_hour() -> None:
     line = TimeLine().run("refused*2200")  # three hours
-    assert line.said == [
-        "alert down @10", "repeat down @310", "repeat down @910", "repeat down @3610", "repeat down @7210", "repeat down @10810",
-    ]  # fmt: skip
+    assert line.said == ["alert down @10", *(f"repeat down @{at}" for at in (310, 910, 3610, 7210, 10810))]
 
 
 def test_repeats_are_a_setting() -> None:

@@ -155,7 +155,12 @@ ERRORS: list[tuple[ResilienceError, str, str]] = [
 def test_the_error_of_a_probe_tells_the_cause(error: ResilienceError, failed: str, cause: str) -> None:
     assert cause_of(error, failed) == cause
     found = judged(Probe(DB, error, failed, advice="GRANT x"))["serves"]
-    assert (found.state, found.cause, found.evidence, found.command) == (BAD, cause, f"{failed}: {error.cause}", "GRANT x")
+    assert (found.state, found.cause, found.evidence, found.command) == (
+        BAD,
+        cause,
+        f"{failed}: {error.cause}",
+        "GRANT x",
+    )
 
 
 @pytest.mark.parametrize("error", [ToolMissing("a"), UsageError("b"), Misconfigured("c"), StoreError("d")])
@@ -173,7 +178,7 @@ def test_the_largest_companies_are_named_and_counted() -> None:
     found = judged(Keys(DB, counts))["keys"]
     assert found.evidence.startswith("1421 keys may go, more than 500: 206 of company 962306, 205 of company 962305,")
     assert len(found.companies) == 5
-    cached = judged(well(cached={name: 60.0 for name in counts}))["cache"]
+    cached = judged(well(cached=dict.fromkeys(counts, 60.0)))["cache"]
     assert cached.evidence.endswith("962304 and 2 more")
     assert "962300" in cached.evidence
 
@@ -222,7 +227,9 @@ def test_without_enough_to_compare_nothing_is_said_of_the_usual(operations: dict
 
 
 def test_the_operation_that_is_slower_most_is_named() -> None:
-    found = judged(Latencies(DB, {"get": P95(400, 100, 100), "set": P95(900, 100, 100), "del": P95(9, 100, 9)}))["latency"]
+    found = judged(Latencies(DB, {"get": P95(400, 100, 100), "set": P95(900, 100, 100), "del": P95(9, 100, 9)}))[
+        "latency"
+    ]
     assert found.evidence == "P95 of set is 900 ms, usually 100 ms"
 
 
@@ -282,7 +289,8 @@ def test_limits_are_those_of_the_modules() -> None:
 def test_every_cause_belongs_to_a_concern_and_says_what_to_run() -> None:
     for cause in CAUSES.values():
         assert cause.concern in CONCERNS
-        assert cause.title and cause.command
+        assert cause.title
+        assert cause.command
     assert {each.concern for each in CAUSES.values()} == set(CONCERNS)
 
 
@@ -294,7 +302,15 @@ def test_nothing_explains_itself_and_what_explains_is_not_explained() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (61, "1 min 1 s"), (3600, "1 h"), (7500, "2 h 5 min"), (273700, "3 d 4 h")],
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (7500, "2 h 5 min"),
+        (273700, "3 d 4 h"),
+    ],
 )
 def test_a_duration_in_words(seconds: float, text: str) -> None:
     assert in_words(seconds) == text

@@ -32,12 +32,15 @@ class Concern:
 
 @dataclass(frozen=True)
 class Cause:
-    """One way in which a concern is bad. ``command`` changes nothing, unless its text says so."""
+    """One way in which a concern is bad. ``command`` can be copied and changes nothing; ``note`` is where to run it,
+    or what to do with what it prints.
+    """
 
     name: str
     concern: str
     title: str
     command: str
+    note: str = ""
 
 
 SERVES, CONNECTIONS, DISK, LATENCY, KEYS, MIRROR = "serves", "connections", "disk", "latency", "keys", "mirror"
@@ -62,40 +65,72 @@ CONCERNS: Dict[str, Concern] = {each.name: each for each in _CONCERNS}
 
 _PLAN = "ansible-playbook baileys.resilience.emergency_failover --check"
 _HEALTH = "ansible-playbook baileys.resilience.health_check"
-_WHO = (
-    "SELECT usename, application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3 ORDER BY 4 DESC;"
-    " end what is idle, or raise the limit"
-)
+_MIRROR = "systemctl status baileys-resilience-mirror"
+_TIMERS = "systemctl list-timers 'baileys-resilience*'"
+_SESSIONS = "SELECT usename, application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3 ORDER BY 4 DESC;"
 _LOCKS = (
     "SELECT pid, relation::regclass, mode, application_name FROM pg_locks JOIN pg_stat_activity USING (pid)"
     " WHERE granted AND mode LIKE '%ExclusiveLock';"
 )
+_UNREACHABLE = "see the runbook, 1. PostgreSQL is unreachable"
+_IDLE = "end what is idle, or raise the limit"
 
 _CAUSES = (
-    Cause("down", SERVES, "PostgreSQL takes no connections", _PLAN),
-    Cause("frozen", SERVES, "PostgreSQL keeps silent", _PLAN),
-    Cause("slots_used_up", SERVES, "all connections of PostgreSQL are used up", _WHO),
-    Cause("login_refused", SERVES, "PostgreSQL refuses the login", _HEALTH),
-    Cause("read_only", SERVES, "PostgreSQL takes no writes", _PLAN),
-    Cause("privileges_lost", SERVES, "a right on the session tables is missing", _HEALTH),
-    Cause("tables_missing", SERVES, "the database, a session table or a column is missing", _PLAN),
-    Cause("locked", SERVES, "somebody holds a lock on the session tables", _LOCKS),
+    Cause("down", SERVES, "PostgreSQL takes no connections", _PLAN, _UNREACHABLE),
+    Cause("frozen", SERVES, "PostgreSQL keeps silent", _PLAN, _UNREACHABLE),
+    Cause("slots_used_up", SERVES, "all connections of PostgreSQL are used up", _SESSIONS, _IDLE),
+    Cause(
+        "login_refused",
+        SERVES,
+        "PostgreSQL refuses the login",
+        _PLAN,
+        "a new, empty server says that, too: see the runbook, First look",
+    ),
+    Cause(
+        "read_only",
+        SERVES,
+        "PostgreSQL takes no writes",
+        _PLAN,
+        "ask the database's people which server is the primary",
+    ),
+    Cause("privileges_lost", SERVES, "a right on the session tables is missing", _HEALTH, "it prints the GRANT"),
+    Cause(
+        "tables_missing",
+        SERVES,
+        "the database, a session table or a column is missing",
+        _PLAN,
+        "do not run init-db; see the runbook, 3. Rows or tables were deleted",
+    ),
+    Cause("locked", SERVES, "somebody holds a lock on the session tables", _LOCKS, "end that session"),
     Cause("failing", SERVES, "PostgreSQL answers with errors", _HEALTH),
-    Cause("disk_full", DISK, "the disk of PostgreSQL is nearly full", "df -h, on the host of PostgreSQL"),
-    Cause("connections_used", CONNECTIONS, "the connections of PostgreSQL are running out", _WHO),
+    Cause("disk_full", DISK, "the disk of PostgreSQL is nearly full", "df -h", "on the host of PostgreSQL"),
+    Cause("connections_used", CONNECTIONS, "the connections of PostgreSQL are running out", _SESSIONS, _IDLE),
     Cause("slow_queries", SLOW, "queries are slow", _HEALTH),
     Cause("slower_than_usual", LATENCY, "queries are slower than usual", _HEALTH),
-    Cause("client_hangs", ANSWERS, "the application hangs", "pm2 list, or systemctl status, as its user; then its log"),
+    Cause(
+        "client_hangs",
+        ANSWERS,
+        "the application hangs",
+        "pm2 list",
+        "as the application's user (under systemd: systemctl status); read its log, and look at the database, before"
+        " you restart it",
+    ),
     Cause("pool_used", POOL, "the application's connections are running out", _HEALTH),
     Cause("pool_waiting", POOL, "operations wait for a connection", _HEALTH),
-    Cause("cache_in_use", CACHE, "sessions run without the database", _PLAN),
-    Cause("replica_lag", LAG, "the replica is behind", "SELECT * FROM pg_stat_replication; on the primary"),
-    Cause("mirror_old", MIRROR, "the mirror is too old", "systemctl status baileys-resilience-mirror"),
+    Cause(
+        "cache_in_use",
+        CACHE,
+        "sessions run without the database",
+        _PLAN,
+        "this host's monitor reaches the database: look at what is between the application and it",
+    ),
+    Cause("replica_lag", LAG, "the replica is behind", "SELECT * FROM pg_stat_replication;", "on the primary"),
+    Cause("mirror_old", MIRROR, "the mirror is too old", _MIRROR),
     Cause("mirror_unusable", MIRROR, "the mirror cannot be used", "baileys-resilience mirror status"),
-    Cause("backup_old", BACKUP, "the newest backup is too old", "systemctl list-timers 'baileys-resilience*'"),
-    Cause("backup_missing", BACKUP, "there is no backup", "systemctl list-timers 'baileys-resilience*'"),
-    Cause("removable_keys", KEYS, "many keys may go", _HEALTH),
-    Cause("old_keys", OLD_KEYS, "many keys are old", _HEALTH),
+    Cause("backup_old", BACKUP, "the newest backup is too old", _TIMERS),
+    Cause("backup_missing", BACKUP, "there is no backup", _TIMERS),
+    Cause("removable_keys", KEYS, "many keys may go", _HEALTH, "nothing breaks while they stay"),
+    Cause("old_keys", OLD_KEYS, "many keys are old", _HEALTH, "old is not expired"),
 )
 CAUSES: Dict[str, Cause] = {each.name: each for each in _CAUSES}
 

@@ -82,6 +82,7 @@ class Notice:
     duration_seconds: float
     evidence: str
     command: str
+    note: str
     fingerprint: str
     companies: Tuple[str, ...] = ()
 
@@ -107,11 +108,12 @@ class Notice:
 
     def _lines(self) -> Tuple[str, ...]:
         lasted = "lasted" if self.kind == RECOVERY else "for"
-        lines = (
+        lines: Tuple[str, ...] = (
             self.evidence,
             f"since {to_iso(self.since)[:19]}Z, {lasted} {in_words(self.duration_seconds)}",
-            "" if self.kind == RECOVERY or not self.command else f"Run: {self.command}",
         )
+        if self.kind != RECOVERY:
+            lines += (f"Run: {self.command}", f"Note: {self.note}" if self.note else "")
         return tuple(each for each in lines if each)
 
     def _companies(self) -> Tuple[str, ...]:

@@ -26,6 +26,7 @@ from .telling import Open, Telling
 
 FORMAT = "baileys-resilience/alerts"
 VERSION = 1
+_OPENING = (ALERT, REPEAT, FLAPPING, NO_DATA)
 
 
 def to_dict(board: Board, rules: Rules, now: Moment, boot: str) -> Dict[str, Any]:
@@ -170,7 +171,7 @@ class _Reader:
         if content is None:
             return None
         causes = [_cause(each, concern) for each in _list(content["causes"])]
-        told = [_one_of(each, (ALERT, REPEAT, FLAPPING, NO_DATA)) for each in _list(content["told"])]
+        told = {_one_of(kind, _OPENING): _whole(number) for kind, number in content["told"].items()}
         if not causes or not told:
             raise ValueError("an incident that was told has a cause and a notice")
         return Open(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from ...clock import to_iso
 from ..findings import UNKNOWN as UNKNOWN_SEVERITY
@@ -32,15 +32,15 @@ class Quiet(Enum):
 
 @dataclass
 class Open:
-    """What somebody was told of. ``at`` is when that was told: repeats count from it. ``told`` are kinds of notices,
-    ``causes`` those that it had so far, each once.
+    """What somebody was told of. ``at`` is when that was told: repeats count from it. ``told`` counts notices
+    by kind, ``causes`` are those that it had so far, each once.
     """
 
     at: float
     began: float
     began_wall: datetime
     causes: List[str]
-    told: List[str] = field(default_factory=list)
+    told: Dict[str, int] = field(default_factory=dict)
     repeats: int = 0
 
 
@@ -144,7 +144,7 @@ def _tell_recovery(key: Key, condition: Condition, telling: Telling, opened: Ope
 def _notice(
     kind: str, key: Key, condition: Condition, trouble: Trouble, opened: Open, until: float, remark: str = ""
 ) -> Notice:
-    opened.told.append(kind)
+    opened.told[kind] = opened.told.get(kind, 0) + 1
     # Told in an incident that was DOWN, missing data are still missing data.
     unknown = kind == NO_DATA or (kind != RECOVERY and condition.state == UNKNOWN) or trouble.cause == NO_DATA_CAUSE
     cause = NO_DATA_CAUSE if unknown else trouble.cause
@@ -159,6 +159,7 @@ def _notice(
         duration_seconds=max(0.0, until - opened.began),
         evidence="\n".join(each for each in evidence if each),
         command=NO_DATA_COMMAND if unknown else trouble.command or CAUSES[cause].command,
+        note="" if unknown else CAUSES[cause].note,
         fingerprint=_fingerprint(kind, key, opened),
         companies=trouble.companies,
     )
@@ -178,6 +179,5 @@ def _title(cause: str) -> str:
 
 def _fingerprint(kind: str, key: Key, opened: Open) -> str:
     """The same for a notice that is made again after a crash, another for every other one."""
-    number = opened.repeats if kind == REPEAT else opened.told.count(kind)
-    parts = (*key.subject, key.concern, to_iso(opened.began_wall), kind, str(number))
+    parts = (*key.subject, key.concern, to_iso(opened.began_wall), kind, str(opened.told[kind]))
     return ":".join(("monitor", *parts))
