@@ -3,7 +3,7 @@
 """Time lines for alerts, in words: ``TimeLine().run("ok*3 refused*3 ok*4")`` is one look each five seconds.
 
 ``ok`` is well; ``refused``, ``hang``, ``readonly`` are failures of the database; ``none`` is a look without data,
-``gone`` a round in which nobody looked. ``*N`` is so often.
+``gone`` a round in which nobody looked, ``aside`` a look with nothing to judge. ``*N`` is so often.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from datetime import UTC, datetime, timedelta
 
 from baileys_resilience.health.alerts.causes import SERVES
 from baileys_resilience.health.alerts.core import Alerts
-from baileys_resilience.health.alerts.model import BAD, DATABASE, GOOD, MISSING, Key, Moment, Notice, Subject, Verdict
+from baileys_resilience.health.alerts.model import (
+    ASIDE,
+    BAD,
+    DATABASE,
+    GOOD,
+    MISSING,
+    Key,
+    Moment,
+    Notice,
+    Subject,
+    Verdict,
+)
 from baileys_resilience.health.alerts.settings import AlertSettings
 
 EPOCH = datetime(2026, 1, 31, 3, 0, 0, tzinfo=UTC)
@@ -63,6 +74,8 @@ class TimeLine:
     def verdict(self, word: str, causes: dict[str, str]) -> Verdict:
         if word == "ok":
             return Verdict(self.key, GOOD)
+        if word == "aside":
+            return Verdict(self.key, ASIDE)
         if word == "none":
             return Verdict(self.key, MISSING, evidence="no data")
         return Verdict(self.key, BAD, causes[word], f"seen: {word}")

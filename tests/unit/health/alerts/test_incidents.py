@@ -10,7 +10,7 @@ import pytest
 
 from baileys_resilience.errors import UsageError
 from baileys_resilience.health.alerts.board import Board
-from baileys_resilience.health.alerts.causes import CACHE, CONNECTIONS, MIRROR, POOL, SERVES, SLOW
+from baileys_resilience.health.alerts.causes import CACHE, CONNECTIONS, KEYS, MIRROR, POOL, SERVES, SLOW
 from baileys_resilience.health.alerts.model import BAD, CLIENT, DATABASE, GOOD, MISSING, Key, Subject, Verdict
 from baileys_resilience.health.alerts.settings import AlertSettings
 from tests.support.time_lines import EPOCH, KEY, SUBJECT, TimeLine
@@ -138,6 +138,33 @@ def test_what_was_down_and_is_silent_is_one_incident() -> None:
     line = TimeLine().run("refused*3 none*20 refused*3 none*20 ok*3")
     assert line.kinds == ["alert", "unknown", "recovery"]
     assert "before that: PostgreSQL takes no connections" in line.told[1][1].evidence
+
+
+def test_an_incident_that_began_without_data_is_as_long_as_that() -> None:
+    line = TimeLine().run("ok none*12 refused*3 ok*3")
+    assert {each.since for _at, each in line.told} == {EPOCH}
+    assert line.told[-1][1].duration_seconds == 90
+
+
+def test_repeats_count_from_the_alert_and_not_from_the_missing_data_before_it() -> None:
+    line = TimeLine().run("ok none*70 refused*70")
+    assert line.said == ["unknown no_data @60", "alert down @365", "repeat down @665"]
+
+
+def test_what_is_no_hurry_must_last() -> None:
+    line = TimeLine(key=Key(SUBJECT, MIRROR), every=1.0).run("ok old*15", causes={"old": "mirror_old"})
+    assert (line.said, line.states[-1]) == ([], "SUSPECT")
+    assert line.run("old", causes={"old": "mirror_old"}).said == ["alert mirror_old @16"]
+
+
+def test_what_was_set_aside_is_neither_missing_nor_well_nor_watched_for_the_first_time() -> None:
+    line = TimeLine(key=Key(SUBJECT, KEYS))
+    causes = {"many": "removable_keys"}
+    line.run("aside")
+    assert line.alerts.board.keys == {}
+    line.run("many aside*3000", causes=causes)  # more than four hours
+    assert (line.states[-1], set(line.kinds)) == ("DOWN", {"alert", "repeat"})
+    assert line.run("ok").kinds[-1] == "recovery"
 
 
 def test_nothing_is_told_in_a_silence_and_what_is_still_wrong_is_told_then() -> None:

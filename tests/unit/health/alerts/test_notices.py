@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from baileys_resilience.health.alerts.causes import SLOW
 from baileys_resilience.health.alerts.core import Alerts
 from baileys_resilience.health.alerts.model import CLIENT, COMPANY, Key, Moment, Notice, Subject
 from baileys_resilience.health.alerts.readings import Client, Keys
 from baileys_resilience.health.alerts.settings import AlertSettings
+from baileys_resilience.notify import telegram
 from baileys_resilience.notify.dedupe import Ledger, OnceOnly
 from baileys_resilience.notify.model import LEVELS, Delivery, Notification
 from tests.support.time_lines import BOOTED, EPOCH, SUBJECT, TimeLine
@@ -94,6 +96,12 @@ def test_a_notice_that_is_made_again_after_a_crash_is_the_same_news() -> None:
     again.alerts = Alerts.from_dict(state, AlertSettings(), again.now, again.boot)
     again.run("refused")
     assert line.told[-1][1].fingerprint == again.told[-1][1].fingerprint
+
+
+def test_slow_queries_go_to_telegram_alone_since_sentry_has_each_of_them() -> None:
+    line = TimeLine(key=Key(SUBJECT, SLOW)).run("ok slow", causes={"slow": "slow_queries"})
+    assert [each.services for _at, each in line.told] == [(telegram.SERVICE,)]
+    assert {each.services for each in everything()} == {()}
 
 
 def test_what_hangs_is_told_of_the_client() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from baileys_resilience.errors import StoreError
+from baileys_resilience.health.alerts.causes import MIRROR
 from baileys_resilience.health.alerts.core import Alerts
-from baileys_resilience.health.alerts.model import CLIENT, Moment, Subject
+from baileys_resilience.health.alerts.model import BAD, CLIENT, Key, Moment, Subject, Verdict
 from baileys_resilience.health.alerts.readings import Client
 from baileys_resilience.health.alerts.settings import AlertSettings
 from tests.support.time_lines import BOOTED, EPOCH, SUBJECT, TimeLine, words
@@ -69,6 +70,26 @@ def test_within_one_boot_a_step_of_the_wall_clock_does_not_count() -> None:
 def test_the_time_without_a_monitor_is_not_missing_data() -> None:
     assert TimeLine().run("ok").restart(away=3600).run("gone").said == []
     assert TimeLine().run("ok none*13").restart(away=3600).run("ok*3").kinds == ["unknown", "recovery"]
+
+
+def test_the_time_without_a_monitor_counts_for_what_was_unknown_before() -> None:
+    line = TimeLine().run("ok none*12").restart(away=3600).run("gone")
+    assert line.kinds == ["unknown", "repeat"]
+    assert line.told[-1][1].evidence == "nothing was learnt of it for 1 h 1 min: no data"
+
+
+def test_what_explains_still_explains_after_a_restart() -> None:
+    line = TimeLine().run("refused*3 ok*3")
+    mirror = Verdict(Key(SUBJECT, MIRROR), BAD, "mirror_old", "old")
+    line.look([mirror])
+    line.restart()
+    for _look in range(5):
+        line.seconds += 5
+        line.look([line.verdict("ok", {}), mirror])
+    assert line.kinds == ["alert", "recovery"]
+    line.seconds += 10
+    line.look([mirror])
+    assert [each.cause for _at, each in line.told] == ["down", "down", "mirror_old"]
 
 
 def test_a_repeat_that_was_due_meanwhile_comes_once() -> None:

@@ -15,10 +15,12 @@ from ..findings import CRITICAL, WARNING
 class Concern:
     """What is looked at. All its causes are equally grave, so that a cause which changes is no news of its own.
 
-    ``quick``: a first failure is looked at again at once, since each second counts. ``proven``: one look is enough in
-    both directions, because it already sums up many (a count, a window). ``slow_data``: it is counted hourly. A trouble
-    must last the settings' ``hold_seconds`` where ``held``. While one of ``explained_by`` is not well, for the same
-    subject or for the database, this one is not told.
+    - ``quick``: a first failure is looked at again at once, since each second counts.
+    - ``proven``: one look is enough in both directions, because it sums up many already (a count, a window).
+    - ``held``: a trouble must last the settings' ``hold_seconds``.
+    - ``slow_data``: it is counted hourly.
+    - ``explained_by``: while one of these is not well, for the same subject or for the database, this one is not told.
+    - ``services``: those of :mod:`notify` that are told of it; all where there is none.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Concern:
     held: bool = False
     slow_data: bool = False
     explained_by: Tuple[str, ...] = ()
+    services: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ _CONCERNS = (
     Concern(DISK, CRITICAL, held=True),
     Concern(CONNECTIONS, WARNING, held=True, explained_by=(SERVES,)),
     Concern(POOL, WARNING, held=True, explained_by=(SERVES, ANSWERS)),
-    Concern(SLOW, WARNING, proven=True, explained_by=(SERVES, ANSWERS)),
+    # Each slow query is in the application's own Sentry already.
+    Concern(SLOW, WARNING, proven=True, explained_by=(SERVES, ANSWERS), services=("telegram",)),
     Concern(LATENCY, WARNING, held=True, explained_by=(SERVES, ANSWERS)),
     Concern(LAG, WARNING, held=True, explained_by=(SERVES,)),
     Concern(MIRROR, WARNING, held=True, explained_by=(SERVES,)),

@@ -70,7 +70,8 @@ class Verdict:
 @dataclass(frozen=True)
 class Notice:
     """One thing to tell. ``since`` is when it began, by the wall clock of then; ``duration_seconds`` until now, or
-    until it was well again. Two notices with one ``fingerprint`` are the same news.
+    until it was well again. Two notices with one ``fingerprint`` are the same news. ``services`` are those
+    of :mod:`notify` that are told, all of them where there is none.
     """
 
     kind: str
@@ -85,6 +86,7 @@ class Notice:
     note: str
     fingerprint: str
     companies: Tuple[str, ...] = ()
+    services: Tuple[str, ...] = ()
 
     def as_notification(self) -> Notification:
         """What :mod:`notify` sends."""

@@ -162,6 +162,7 @@ def _notice(
         note="" if unknown else CAUSES[cause].note,
         fingerprint=_fingerprint(kind, key, opened),
         companies=trouble.companies,
+        services=CONCERNS[key.concern].services,
     )
 
 
