@@ -91,10 +91,11 @@ class TimeLine:
         self.alerts.board.silence(seconds, self.now, subject)
         return self
 
-    def restart(self, *, away: float = 0.0, reboot: bool = False) -> TimeLine:
-        """The monitor ends, its state goes through a file, and it is back ``away`` seconds later."""
+    def restart(self, *, away: float = 0.0, reboot: bool = False, wall_step: float = 0.0) -> TimeLine:
+        """The monitor ends, its state goes through a file, and it is back ``away`` seconds later; the wall clock steps."""
         content = json.loads(json.dumps(self.alerts.to_dict(self.now, self.boot)))
         self.seconds += away
+        self.wall_step += wall_step
         if reboot:
             self.boot = "boot-2"
             self.monotonic_step = -BOOTED - self.seconds + 7.0

@@ -146,6 +146,11 @@ def test_an_incident_that_began_without_data_is_as_long_as_that() -> None:
     assert line.told[-1][1].duration_seconds == 90
 
 
+def test_an_incident_that_began_without_data_in_a_silence_is_as_long_as_that() -> None:
+    line = TimeLine().run("ok").silence(120).run("none*12 refused*12")
+    assert [(each.kind, each.since, each.duration_seconds) for _at, each in line.told] == [("alert", EPOCH, 120)]
+
+
 def test_repeats_count_from_the_alert_and_not_from_the_missing_data_before_it() -> None:
     line = TimeLine().run("ok none*70 refused*70")
     assert line.said == ["unknown no_data @60", "alert down @365", "repeat down @665"]

@@ -60,10 +60,9 @@ def test_after_a_reboot_with_a_wall_clock_that_was_set_back_no_duration_is_negat
     assert back.monotonic - condition.trouble.began == 10
 
 
-def test_within_one_boot_a_step_of_the_wall_clock_does_not_count() -> None:
-    line = TimeLine().run("refused*3")
-    line.wall_step = 7 * 86400.0
-    line.restart(away=20).run("ok*3")
+@pytest.mark.parametrize("step", [-7 * 86400.0, 7 * 86400.0])
+def test_within_one_boot_a_step_of_the_wall_clock_does_not_count(step: float) -> None:
+    line = TimeLine().run("refused*3").restart(away=20, wall_step=step).run("ok*3")
     assert line.told[-1][1].duration_seconds == 10 + 20 + 15
 
 
