@@ -92,7 +92,7 @@ class TimeLine:
         return self
 
     def restart(self, *, away: float = 0.0, reboot: bool = False, wall_step: float = 0.0) -> TimeLine:
-        """The monitor ends, its state goes through a file, and it is back ``away`` seconds later; the wall clock steps."""
+        """The monitor ends, its state goes through a file, and ``away`` seconds later it is back."""
         content = json.loads(json.dumps(self.alerts.to_dict(self.now, self.boot)))
         self.seconds += away
         self.wall_step += wall_step

@@ -24,7 +24,7 @@ _LIMITS: Mapping[str, Tuple[float, float]] = {
     "failures": (1, 100),
     "successes": (1, 100),
     "recheck_seconds": (0.1, 60.0),
-    "unknown_after_seconds": (1.0, _DAY),
+    "unknown_after_seconds": (15.0, _DAY),  # three rounds: one that fails is no lack
     "unknown_after_slow_seconds": (1.0, _LONGEST),
     "flap_changes": (1, 1000),
     "flap_window_seconds": (1.0, _DAY),
@@ -99,6 +99,8 @@ def _check_number(name: str, value: Any, *, whole: bool) -> None:
     kinds = (int,) if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise _wrong(name, f"{value!r} is no {'whole ' if whole else ''}number", "set it to a number without quotes")
+    if not math.isfinite(value):
+        raise _wrong(name, f"{value!r} is no number", "set it to a number")
 
 
 def _check_repeats(value: Any) -> None:
