@@ -5,6 +5,6 @@
 back in the same statement.
 
 A database that does not answer is a result here, not an exception: :class:`findings.Finding` with the status, the cause
-and what to run. :mod:`thresholds` holds what counts as too slow, too full or too many. :mod:`alerts` decides when somebody
-is told.
+and what to run. :mod:`thresholds` holds what counts as too slow, too full or too many; :mod:`alerts` decides when
+somebody is told.
 """

@@ -168,8 +168,13 @@ def test_what_was_set_aside_is_neither_missing_nor_well_nor_watched_for_the_firs
     line.run("aside")
     assert line.alerts.board.keys == {}
     line.run("many aside*3000", causes=causes)  # more than four hours
-    assert (line.states[-1], set(line.kinds)) == ("DOWN", {"alert", "repeat"})
+    assert (line.states[-1], line.kinds) == ("DOWN", ["alert"])
     assert line.run("ok").kinds[-1] == "recovery"
+
+
+def test_what_is_no_longer_set_aside_is_reminded_of() -> None:
+    causes = {"many": "removable_keys"}
+    assert TimeLine(key=Key(SUBJECT, KEYS)).run("many aside*100 many", causes=causes).kinds == ["alert", "repeat"]
 
 
 def test_nothing_is_told_in_a_silence_and_what_is_still_wrong_is_told_then() -> None:

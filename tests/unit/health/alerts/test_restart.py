@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from baileys_resilience.errors import StoreError
-from baileys_resilience.health.alerts.causes import MIRROR
+from baileys_resilience.health.alerts.causes import KEYS, MIRROR
 from baileys_resilience.health.alerts.core import Alerts
 from baileys_resilience.health.alerts.model import BAD, CLIENT, Key, Moment, Subject, Verdict
 from baileys_resilience.health.alerts.readings import Client
@@ -75,6 +75,11 @@ def test_the_time_without_a_monitor_counts_for_what_was_unknown_before() -> None
     line = TimeLine().run("ok none*12").restart(away=3600).run("gone")
     assert line.kinds == ["unknown", "repeat"]
     assert line.told[-1][1].evidence == "nothing was learnt of it for 1 h 1 min: no data"
+
+
+def test_what_was_set_aside_is_so_after_a_restart() -> None:
+    line = TimeLine(key=Key(SUBJECT, KEYS)).run("many aside", causes={"many": "removable_keys"})
+    assert line.restart(away=400).run("gone").kinds == ["alert"]
 
 
 def test_what_explains_still_explains_after_a_restart() -> None:

@@ -22,7 +22,7 @@ from baileys_resilience.errors import (
     Unavailable,
     UsageError,
 )
-from baileys_resilience.health.alerts.causes import CAUSES, CONCERNS
+from baileys_resilience.health.alerts.causes import CAUSES, CONCERNS, MIRROR
 from baileys_resilience.health.alerts.core import Alerts
 from baileys_resilience.health.alerts.model import (
     ASIDE,
@@ -41,6 +41,7 @@ from baileys_resilience.health.alerts.model import (
 )
 from baileys_resilience.health.alerts.readings import (
     P95,
+    Aside,
     Backup,
     Client,
     Connections,
@@ -171,6 +172,17 @@ def test_an_error_of_the_monitor_says_nothing_of_the_database(error: ResilienceE
 
 def test_keys_are_not_missing_while_the_database_is() -> None:
     assert judged(Probe(DB, Unavailable("x"), "connect"))["keys"].state == ASIDE
+
+
+def test_the_mirror_can_be_set_aside_while_the_sessions_are_on_files() -> None:
+    alerts, told = Alerts(AlertSettings()), []
+    for second in range(0, 600, 5):
+        aside = second >= 30
+        readings: list[Reading] = [Aside(DB, (MIRROR,)) if aside else Mirror(DB, 5.0), Probe(DB, slowest_ms=5)]
+        told += alerts.step(readings, Moment(BOOTED + second, EPOCH)).notices
+    assert told == []
+    alerts.step([Probe(DB, slowest_ms=5)], Moment(BOOTED + 600, EPOCH))
+    assert [e.cause for e in alerts.step([Probe(DB)], Moment(BOOTED + 700, EPOCH)).notices] == ["no_data"]
 
 
 def test_the_largest_companies_are_named_and_counted() -> None:

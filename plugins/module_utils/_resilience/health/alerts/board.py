@@ -105,6 +105,8 @@ class Board:
     def _quiet(self, key: Key, ill_bases: Dict[str, float], now: Moment) -> Quiet:
         if any(each.subject in (None, key.subject) for each in self.silences):
             return Quiet.SILENCED
+        if self.keys[key].condition.aside:
+            return Quiet.EXPLAINED
         since = now.monotonic - self.settings.grace_seconds
         for name in CONCERNS[key.concern].explained_by:
             greater = self.keys.get(Key(key.subject, name))

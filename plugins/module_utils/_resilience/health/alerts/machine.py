@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import List, Optional, Tuple
 
 from .causes import NO_DATA_CAUSE, Concern
-from .model import BAD, GOOD, MISSING, Moment, Verdict
+from .model import ASIDE, BAD, GOOD, MISSING, Moment, Verdict
 from .settings import AlertSettings
 
 OK, SUSPECT, DOWN, RECOVERING, UNKNOWN = "OK", "SUSPECT", "DOWN", "RECOVERING", "UNKNOWN"
@@ -43,7 +43,8 @@ class Trouble:
 class Condition:
     """The state of one key. Times are monotonic.
 
-    ``heard`` is of the last look that said good or bad, ``silence`` why there is none since. ``suspicion`` is what
+    ``heard`` is of the last look that said good or bad, ``silence`` why there is none since, ``aside``
+    whether there need be none just now. ``suspicion`` is what
     failed but not often enough, ``trouble`` the incident: from its first failure until enough good looks in a row,
     whatever comes between. ``was_down``: the incident is more than missing data. ``changes`` are the times at which an
     incident was established or ended, as far back as flapping is judged; ``last`` is the one that ended at ``ended``.
@@ -60,6 +61,7 @@ class Condition:
     ended: float = 0.0
     changes: List[float] = field(default_factory=list)
     silence: str = ""
+    aside: bool = False
 
     @property
     def is_settled(self) -> bool:
@@ -69,6 +71,7 @@ class Condition:
 
 def advance(condition: Condition, verdict: Verdict, concern: Concern, settings: AlertSettings, now: Moment) -> None:
     """One look. Missing data change no state here: for how long they are missing does, in :func:`grow_old`."""
+    condition.aside = verdict.state == ASIDE
     if verdict.state == MISSING:
         condition.silence = verdict.evidence
         return
@@ -88,7 +91,7 @@ def grow_old(condition: Condition, concern: Concern, settings: AlertSettings, no
         began = condition.suspicion.began if condition.suspicion else condition.heard
         condition.trouble = Trouble(began, _wall_at(began, now), NO_DATA_CAUSE)
         condition.changes.append(now.monotonic)
-    condition.state, condition.suspicion = UNKNOWN, None
+    condition.state, condition.suspicion, condition.aside = UNKNOWN, None, False
     condition.failures = condition.successes = 0
 
 

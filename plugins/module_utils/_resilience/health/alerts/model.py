@@ -16,7 +16,7 @@ from ..findings import CRITICAL, UNKNOWN, WARNING
 #: kinds of subjects
 DATABASE, CLIENT, COMPANY, REPLICA, BACKUP = "database", "client", "company", "replica", "backup"
 SUBJECT_KINDS = (DATABASE, CLIENT, COMPANY, REPLICA, BACKUP)
-#: what a look at a subject says. ASIDE: there was nothing to judge, and that is no lack; all stays as it is
+#: what a look at a subject says. ASIDE: nothing was to be judged now, which is no lack: all stays as it is
 GOOD, BAD, MISSING, ASIDE = "good", "bad", "missing", "aside"
 #: kinds of notices
 ALERT, REPEAT, RECOVERY, FLAPPING, NO_DATA = "alert", "repeat", "recovery", "flapping", "unknown"

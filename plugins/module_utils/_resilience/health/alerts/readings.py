@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
 """What the monitor looked at in a round, one reading a subject. ``problem`` says why a reading has no figures: that is
-missing data, never a good sign. What was not to be looked at has no reading.
+missing data, never a good sign, and so is no reading at all. What was not to be looked at has an :class:`Aside`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Mapping, Optional, Union
+from typing import Mapping, Optional, Tuple, Union
 
 from ...errors import ResilienceError
 from ..client_metrics import ClientPool
@@ -123,4 +123,12 @@ class Latencies:
     problem: str = ""
 
 
-Reading = Union[Probe, Connections, Disk, Keys, Mirror, Replica, Backup, Client, Latencies]
+@dataclass(frozen=True)
+class Aside:
+    """``concerns`` (of :mod:`causes`) that need no figures just now, as the mirror while the sessions live on files."""
+
+    subject: Subject
+    concerns: Tuple[str, ...]
+
+
+Reading = Union[Aside, Probe, Connections, Disk, Keys, Mirror, Replica, Backup, Client, Latencies]

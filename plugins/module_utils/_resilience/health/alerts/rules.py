@@ -23,7 +23,7 @@ from ...postgres import NO_SLOT
 from ..latency import CONNECT
 from . import causes as c
 from .model import ASIDE, BAD, GOOD, MISSING, Key, Moment, Subject, Verdict, in_words
-from .readings import Backup, Client, Connections, Disk, Keys, Latencies, Mirror, Probe, Reading, Replica
+from .readings import Aside, Backup, Client, Connections, Disk, Keys, Latencies, Mirror, Probe, Reading, Replica
 from .settings import AlertSettings
 from .slow import SlowQueries
 
@@ -37,6 +37,7 @@ class Rules:
         self.settings = settings
         self.slow: Dict[Subject, SlowQueries] = {}
         self._judges: Mapping[type, Callable[[Any, Moment], Iterator[Verdict]]] = {
+            Aside: _aside,
             Probe: self._probe,
             Connections: self._connections,
             Disk: self._disk,
@@ -230,6 +231,10 @@ _BY_TYPE: Tuple[Tuple[type, str], ...] = (
     (SchemaMismatch, "tables_missing"),
     (DatabaseError, "failing"),
 )
+
+
+def _aside(reading: Aside, _now: Moment) -> Iterator[Verdict]:
+    yield from (Verdict(Key(reading.subject, each), ASIDE) for each in reading.concerns)
 
 
 def _cache(reading: Client) -> Verdict:

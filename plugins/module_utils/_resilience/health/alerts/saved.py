@@ -141,6 +141,7 @@ class _Reader:
             ended=self._time(content["ended"]),
             changes=[self._time(each) for each in _list(content["changes"])],
             silence=_text(content["silence"]),
+            aside=_flag(content["aside"]),
         )
         _check_whole(found)
         if found.state != UNKNOWN:
