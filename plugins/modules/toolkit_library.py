@@ -99,40 +99,81 @@ def travel() -> None:
         clock,
         errors,
         files,
+        guarded,
         installation,
+        local_http,
+        locks,
         postgres,
+        processes,
         progress,
+    )
+
+
+def travel_cleanup() -> None:
+    from ansible_collections.baileys.resilience.plugins.module_utils._resilience.cleanup import (  # noqa: F401
+        counting,
+        policy,
+    )
+
+
+def travel_drill() -> None:
+    from ansible_collections.baileys.resilience.plugins.module_utils._resilience.drill import (  # noqa: F401
+        broken,
+        commands,
+        detection,
+        faults,
+        keys,
+        record,
+        stages,
     )
 
 
 def travel_failover() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.failover import (  # noqa: F401
+        catch_up,
+        client_admin,
+        client_memory,
+        client_source,
         code,
         common_steps,
         configuration,
+        connection_step,
+        contacts,
         context,
         copies,
+        daily_check,
+        ending,
         envfile,
         failback_steps,
         failover_steps,
+        flags,
         health,
+        judgement,
+        library,
+        live,
+        live_steps,
         load_check,
         moved_on,
         operations,
         plan,
         processes,
+        readiness,
         report,
         services,
         settings,
+        shared_paths,
         shown,
+        source_reports,
         sources,
         staging,
+        stop_step,
     )
 
 
 def travel_failover_mirror() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.failover.mirror import (  # noqa: F401
         change_log,
+        chores,
         commands,
         database,
         layout,
@@ -142,6 +183,36 @@ def travel_failover_mirror() -> None:
         scan,
         status,
         store,
+    )
+
+
+def travel_health() -> None:
+    from ansible_collections.baileys.resilience.plugins.module_utils._resilience.health import (  # noqa: F401
+        client_metrics,
+        findings,
+        key_ages,
+        latency,
+        percentiles,
+        pgbouncer,
+        server_pool,
+        thresholds,
+    )
+
+
+def travel_health_alerts() -> None:
+    from ansible_collections.baileys.resilience.plugins.module_utils._resilience.health.alerts import (  # noqa: F401
+        board,
+        causes,
+        core,
+        machine,
+        model,
+        overview,
+        readings,
+        rules,
+        saved,
+        settings,
+        slow,
+        telling,
     )
 
 
@@ -162,17 +233,25 @@ def travel_sessions() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.sessions import (  # noqa: F401
         audit,
         changes,
+        client_files,
         codec,
+        company_writer,
         creds,
         directory_source,
         directory_store,
         export,
+        file_writer,
+        guarded_home,
+        import_guard,
+        imported,
         importing,
         info,
         manifest,
         model,
         postgres_store,
+        published,
         record,
+        session_tables,
         shapes,
         table_writer,
         transfer,
