@@ -96,7 +96,8 @@ def read_server_pool(params: ConnectParams, *, seconds: float) -> ServerPool:
     """Ask the server. Raises typed errors; ``seconds`` bound connecting and each silence."""
     operation = "read connections"
     opened = session(params, operation=operation, deadline_seconds=seconds, connect_seconds=seconds)
-    with opened as (connection, _deadline), connection.cursor() as cursor:
+    with opened as (connection, _deadline):
+        cursor = connection.cursor()
         cursor.execute(_LIMITS)
         most, superuser, reserved, visible, role, role_limit, database_limit = cursor.fetchone()
         pool = ServerPool(Limits(most, superuser, reserved, role_limit, database_limit), role, visible)
