@@ -234,6 +234,19 @@ def test_what_may_have_gone_over_is_not_taken_back_in_place(context: FailoverCon
         assert not live.all_wait(context)
 
 
+def test_a_run_that_is_killed_in_its_first_commit_has_written_down_before_that_it_was_asked(
+    context: FailoverContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_context: FailoverContext, _company: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(live_steps, "commit", killed)
+    with client(Path(context.settings.client_dir), {STATUS: status(context.settings, sealed(ONE), sealed(TWO))}):
+        with pytest.raises(KeyboardInterrupt):
+            go_on(context)
+        assert not live.all_wait(context)
+
+
 def dies(context: FailoverContext, monkeypatch: pytest.MonkeyPatch, *, leaves: Service) -> Mapping[str, Any]:
     """Between the last look at it and its first commit."""
     settings = context.settings

@@ -19,12 +19,13 @@ from baileys_resilience.notify.dedupe import Ledger, OnceOnly
 from baileys_resilience.notify.model import LEVELS, Delivery, Notification
 from tests.support.time_lines import BOOTED, EPOCH, SUBJECT, TimeLine
 
-EVERYTHING = "ok none*12 refused*70 ok*3 refused*3 ok*3 refused*3 ok*130"
+EVERYTHING = "ok none*12 refused*190 ok*3 refused*3 ok*3 refused*3 ok*130"
 
 
 def everything() -> list[Notice]:
     found = [each for _at, each in TimeLine().run(EVERYTHING).told]
     assert {each.kind for each in found} == {"alert", "repeat", "recovery", "flapping", "unknown"}
+    assert [each.kind for each in found].count("repeat") == 2
     return found
 
 

@@ -107,6 +107,11 @@ def test_a_silence_goes_on_and_ends() -> None:
     assert line.run("refused*40").kinds == ["alert"]
 
 
+def test_what_was_told_before_a_silence_is_told_again_behind_it_after_a_restart_in_it() -> None:
+    line = TimeLine().run("refused*3").silence(60).run("refused").restart(away=70).run("refused")
+    assert line.said == ["alert down @10", "repeat down @90"]
+
+
 def test_slow_queries_of_before_still_count() -> None:
     app, settings = Subject(CLIENT, "app"), AlertSettings()
     alerts = Alerts(settings)
