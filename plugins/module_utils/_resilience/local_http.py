@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""HTTP over a unix socket, with a deadline for the whole answer."""
+"""HTTP over a unix socket or a port of this host, with a deadline for the whole answer."""
 
 from __future__ import annotations
 
 import http.client
 import socket
 import time
-from typing import Tuple
+from typing import Mapping, Optional, Tuple
 
 _LARGEST_ANSWER = 16 * 1024 * 1024
 
@@ -28,9 +28,26 @@ def request(socket_path: str, method: str, path: str, *, seconds: float) -> Tupl
     """Status and content. Raises OSError (TimeoutError behind the deadline), ValueError for an answer without an end,
     or http.client.HTTPException.
     """
-    connection = _UnixConnection(socket_path, seconds)
+    return _answer(_UnixConnection(socket_path, seconds), method, path, seconds)
+
+
+def request_port(
+    port: int, method: str, path: str, *, seconds: float, headers: Optional[Mapping[str, str]] = None
+) -> Tuple[int, bytes]:
+    """The same of a port on the loopback address."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+    return _answer(connection, method, path, seconds, headers)
+
+
+def _answer(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    seconds: float,
+    headers: Optional[Mapping[str, str]] = None,
+) -> Tuple[int, bytes]:
     try:
-        connection.request(method, path)
+        connection.request(method, path, headers=dict(headers or {}))
         response = connection.getresponse()
         return response.status, _read_within(response, seconds)
     finally:
