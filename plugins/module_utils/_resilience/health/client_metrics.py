@@ -110,7 +110,7 @@ def _read(
 
 
 def parsed(text: str, names: Optional[Collection[str]] = None) -> Iterator[Sample]:
-    """The lines of Prometheus' text format that hold a figure; what is none is passed over. ``names``: only these, since
+    """The lines of Prometheus' text format that hold a figure; what is none is passed over. ``names``: only these, for
     a client with many companies says much.
     """
     for line in text.splitlines():

@@ -25,9 +25,9 @@ _MODE = 0o644
 
 @dataclass(frozen=True)
 class MirrorAge:
-    """``snapshot_at`` is of the last complete scan, empty where there was none; ``tried_at`` of the last that was tried,
-    with its ``error``. ``unusable`` says why the mirror cannot be used. ``aside``: every company lives on files, so
-    there is nothing to mirror.
+    """``snapshot_at`` is of the last complete scan, empty where there was none; ``tried_at`` of the last that was
+    tried, with its ``error``. ``unusable`` says why the mirror cannot be used. ``aside``: every company lives on files,
+    so there is nothing to mirror.
     """
 
     snapshot_at: str = ""

@@ -77,8 +77,8 @@ class DiskFigure:
 
 
 class DiskSource:
-    """File systems of a data directory on this host. Only statvfs sees a disk that fills: the server says nothing before
-    it is full, and then stops.
+    """File systems of a data directory on this host. Only statvfs sees a disk that fills: the server says nothing
+    before it is full, and then stops.
     """
 
     name = "disk"
@@ -114,7 +114,7 @@ def disk_of(path: str) -> DiskFigure:
 
 
 class MirrorSource:
-    """The age of the live mirror, of which this service may read nothing else: by the file that the mirror publishes."""
+    """The age of the live mirror, by the file that the mirror publishes: this service may read nothing else of it."""
 
     name = "mirror"
     quick = False
