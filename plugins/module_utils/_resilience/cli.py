@@ -250,6 +250,7 @@ def _mirror(options: argparse.Namespace, settings: FailoverSettings, progress: P
         interval_seconds=options.interval,
         company=options.company,
         use_change_log=options.change_log,
+        age_file=options.age_file,
     )
     return Answer(found.as_dict(), found.lines(), found.exit_code)
 
@@ -307,6 +308,7 @@ def _parser() -> argparse.ArgumentParser:
         "--interval", type=float, default=10.0, metavar="SECONDS", help="with run: at most so far behind (default: 10)"
     )
     follow.add_argument("--change-log", action="store_true", help="read the change log that init-db --change-log made")
+    follow.add_argument("--age-file", default="", help="publish the mirror's age there, for the monitor")
     follow.add_argument("--company", default="", help="with acknowledge: the company whose deletion was meant")
     monitor.add_arguments(
         commands.add_parser("monitor", help="watch database and applications, and tell of what is wrong"),

@@ -25,12 +25,12 @@ _MODE = 0o644
 
 @dataclass(frozen=True)
 class MirrorAge:
-    """``snapshot_at`` is of the last complete scan, empty where there was none; ``tried_at`` of the last that was
-    tried, with its ``error``. ``unusable`` says why the mirror cannot be used. ``aside``: every company lives on files,
-    so there is nothing to mirror.
+    """``scanned_at`` is when the last complete scan began by this host's clock, empty where there was none;
+    ``tried_at`` is of the last that was tried, with its ``error``. ``unusable`` says why the mirror cannot be used.
+    ``aside``: every company lives on files, so there is nothing to mirror.
     """
 
-    snapshot_at: str = ""
+    scanned_at: str = ""
     tried_at: str = ""
     error: str = ""
     unusable: str = ""
@@ -38,7 +38,7 @@ class MirrorAge:
 
     @property
     def age_seconds(self) -> Optional[float]:
-        return age_seconds(self.snapshot_at) if self.snapshot_at else None
+        return age_seconds(self.scanned_at) if self.scanned_at else None
 
 
 def write_mirror_age(path: Path, age: MirrorAge) -> None:
@@ -59,8 +59,8 @@ def read_mirror_age(path: Path) -> Optional[MirrorAge]:
         if content["format"] != FORMAT or content["version"] != VERSION:
             raise ValueError(f"it is not {FORMAT} of version {VERSION}")
         found = MirrorAge(**{name: each for name, each in content.items() if name not in ("format", "version")})
-        if found.snapshot_at:
-            from_iso(found.snapshot_at)
+        if found.scanned_at:
+            from_iso(found.scanned_at)
     except (KeyError, TypeError, ValueError, AttributeError, ResilienceError) as exc:
         raise _damaged(path, str(exc)) from exc
     return found
