@@ -47,6 +47,7 @@ class ClientSource:
         *,
         directory: str = "",
         port: int = 0,
+        token: str = "",
         token_file: str = "",
         interval_seconds: float = 5.0,
         deadline_seconds: float = 2.0,
@@ -56,7 +57,8 @@ class ClientSource:
         self.subject = Subject(CLIENT, client)
         self.interval_seconds = interval_seconds
         self.limit_seconds = 2 * deadline_seconds + 1.0
-        self._directory, self._port, self._token_file = directory, port, token_file
+        self._directory, self._port = directory, port
+        self._token, self._token_file = token, token_file
         self._deadline_seconds = deadline_seconds
 
     def look(self) -> Look:
@@ -77,7 +79,7 @@ class ClientSource:
     def _samples(self) -> List[Sample]:
         if self._directory:
             return read_metrics(self._directory, seconds=self._deadline_seconds, names=WATCHED)
-        token = read_token(self._token_file)
+        token = self._token or read_token(self._token_file)
         return read_metrics_of_port(self._port, token, seconds=self._deadline_seconds, names=WATCHED)
 
 

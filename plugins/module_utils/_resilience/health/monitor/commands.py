@@ -76,6 +76,7 @@ def sources_of(settings: MonitorSettings) -> List[Source]:
             each.name,
             directory=each.directory,
             port=each.port,
+            token=each.token,
             token_file=each.token_file,
             interval_seconds=every,
             deadline_seconds=settings.deadline_seconds,
@@ -178,7 +179,7 @@ class Monitor:
         listen = self.settings.listen
         if not listen.port:
             return None
-        token = read_token(listen.token_file) if listen.token_file else ""
+        token = listen.token or (read_token(listen.token_file) if listen.token_file else "")
         pages: Dict[str, Callable[[], Page]] = {
             "/metrics": lambda: Page(200, self.metrics.content_type, self.metrics.text()),
             "/healthz": lambda: healthz(self.loop.heart),

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import socket
 import stat
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Tuple, Type, TypeVar
 
@@ -27,23 +28,26 @@ from ..thresholds import check
 T = TypeVar("T")
 _HINT = "see docs/monitor.md for the settings; the role health_monitor writes this file"
 _LARGEST_PORT = 65535.0
+#: name under which the unit of the role hands over the root certificate
+CA_CREDENTIAL = "ca.crt"
 _NAME = re.compile(r"[\w.-][\w .:@-]{0,99}")
 
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """An application on this host: the ``directory`` of its session client, or its ``port`` with a ``token_file``."""
+    """An application on this host: the ``directory`` of its session client, or its ``port`` with a token."""
 
     name: str
     directory: str = ""
     port: int = 0
+    token: str = field(default="", repr=False)
     token_file: str = ""
 
     def __post_init__(self) -> None:
         if bool(self.directory) == bool(self.port):
             raise _wrong("give it either a directory or a port", f"clients.{self.name}")
-        if self.port and not self.token_file:
-            raise _wrong("a port needs a token_file", f"clients.{self.name}")
+        if self.port and not (self.token or self.token_file):
+            raise _wrong("a port needs a token or a token_file", f"clients.{self.name}")
         check(f"clients.{self.name}.port", self.port, 0.0, _LARGEST_PORT)
 
 
@@ -53,6 +57,7 @@ class ListenSettings:
 
     host: str = "127.0.0.1"
     port: int = 9787
+    token: str = field(default="", repr=False)
     token_file: str = ""
 
     def __post_init__(self) -> None:
@@ -102,9 +107,17 @@ def load_monitor_settings(path: Path) -> MonitorSettings:
     """Raises Misconfigured for a file that cannot be read, UsageError with the name of a setting that is wrong."""
     content = _content(path)
     try:
-        return monitor_settings(content)
+        return _with_credentials(monitor_settings(content))
     except UsageError as exc:
         raise Misconfigured(exc.cause, operation=f"read {path}:", subject=exc.subject, hint=exc.hint) from exc
+
+
+def _with_credentials(settings: MonitorSettings) -> MonitorSettings:
+    """Under systemd, the root certificate is a credential too: the monitor's user may not enter where it lies."""
+    given = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / CA_CREDENTIAL
+    if not os.environ.get("CREDENTIALS_DIRECTORY") or not given.exists():
+        return settings
+    return replace(settings, database=replace(settings.database, ca_cert=str(given)))
 
 
 def _content(path: Path) -> Any:

@@ -56,7 +56,7 @@ class Endpoint:
                 "whoever reaches this address would read the state of every company",
                 operation="listen",
                 subject=f"{host}:{port}",
-                hint="set listen.token_file, or listen on 127.0.0.1 behind a reverse proxy",
+                hint="set listen.token, or listen on 127.0.0.1 behind a reverse proxy",
             )
         self._server = _listening(host, port, _handler(pages, token, open_paths, _Bound()))
         self.port: int = self._server.server_address[1]

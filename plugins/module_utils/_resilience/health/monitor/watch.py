@@ -27,7 +27,7 @@ _MOST_WAITING = 1000
 class Delivery(Protocol):
     """Takes what is to be told and keeps it; sending is its own affair, on its own time."""
 
-    def put(self, notification: Notification, services: Sequence[str] = ()) -> None:
+    def put(self, notification: Notification, services: Sequence[str] = ()) -> object:
         """Durable when it returns. Never waits for a network. ``services``: only these, all where there is none."""
 
 
