@@ -133,9 +133,13 @@ def pool_of(samples: List[Sample]) -> Optional[ClientPool]:
     if not {"idle", "active"} <= set(states) or len(plain) < 2:
         return None
     figures = (states["idle"], states["active"], plain[_WAITING], plain[_MAX])
-    if not all(math.isfinite(each) for each in figures):
+    if not all(_is_count(each) for each in figures):
         return None
     return ClientPool(*(int(each) for each in figures))
+
+
+def _is_count(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
 
 
 def queries_of(samples: List[Sample]) -> Dict[str, Summary]:
@@ -187,13 +191,12 @@ def slow_total(samples: List[Sample]) -> Optional[int]:
     found = [each.value for each in samples if each.name == _SLOW]
     if not found:
         return 0 if any(each.name == _MAX for each in samples) else None
-    total = sum(found)
-    return int(total) if math.isfinite(total) and total >= 0 else None
+    return int(sum(found)) if all(_is_count(each) for each in found) else None
 
 
 def cached_seconds(samples: List[Sample]) -> Optional[Dict[str, float]]:
     """By company, for how long it has run without the database; 0 where it has it. None where nothing is said."""
-    ages = [each for each in samples if each.name == _CACHE_AGE and math.isfinite(each.value)]
+    ages = [each for each in samples if each.name == _CACHE_AGE and _is_count(each.value)]
     if not ages and not any(each.name == _MAX for each in samples):
         return None
     return {each.labels.get("company", ""): each.value for each in ages}

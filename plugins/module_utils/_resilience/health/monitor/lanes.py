@@ -88,6 +88,7 @@ class Lane:
     def _give_up(self, now: float) -> None:
         if self._thread is not None:
             self._hanging.append(self._thread)
+            self._thread = None
         self.number += 1
         self.running_since = now
         self._failed(f"a look at it was given up after {self.source.limit_seconds:g} s")

@@ -22,6 +22,8 @@ from .source import Look
 _SAVE_EVERY_SECONDS = 60.0
 #: what could not be handed over waits here; more is a disk that is full for days
 _MOST_WAITING = 1000
+#: sentences that are written to the log once
+_MOST_SAID = 100
 
 
 class Delivery(Protocol):
@@ -72,6 +74,7 @@ class Watch:
         self._waiting: List[Notice] = []
         self._figures: Dict[str, Tuple[Moment, Any]] = {}
         self._degraded: Dict[str, Tuple[str, ...]] = {}
+        self._said: List[str] = []
         self._saved_at = -_SAVE_EVERY_SECONDS
         self._saved_as: Any = None
         self._looks = 0
@@ -169,7 +172,8 @@ class Watch:
 
     def _degrade(self, name: str, sentences: Tuple[str, ...]) -> None:
         for each in sentences:
-            if each not in self._degraded.get(name, ()):
+            if each not in self._said:
+                self._said = [*self._said[-_MOST_SAID:], each]
                 self._log.note("degraded", what=each)
         if sentences:
             self._degraded[name] = sentences
