@@ -179,7 +179,7 @@ def test_root_silences_it_for_a_while(host: Host, port: int) -> None:
 @pytest.mark.usefixtures("installed")
 def test_systemd_starts_a_monitor_anew_that_does_not_move(host: Host, port: int) -> None:
     pid = main_pid(host)
-    host.run("kill", "-STOP", str(pid))
+    host.run("systemctl", "kill", "--signal=STOP", UNIT)
     wait_until(lambda: main_pid(host) not in (0, pid), 90, "the watchdog has noticed")
     wait_for_status(host, port, "ok")
 

@@ -6,6 +6,7 @@ the monitor reads.
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 from pathlib import Path
@@ -121,9 +122,10 @@ def test_the_unit_hands_over_what_only_root_may_read(
 ) -> None:
     changed(play(ansible, {**variables, "health_monitor_ca_cert": "/etc/baileys-resilience/root.crt"}))
     unit = (tmp_path / "host" / UNIT).read_text()
-    assert f"LoadCredential=monitor.json:{tmp_path}/host/monitor.json" in unit
-    assert "LoadCredential=ca.crt:/etc/baileys-resilience/root.crt" in unit
-    assert '"/usr/local/bin/baileys-resilience" --config ${CREDENTIALS_DIRECTORY}/monitor.json monitor' in unit
+    running = "/run/baileys-resilience-monitor"
+    assert f" {tmp_path}/host/monitor.json {running}/monitor.json\n" in unit
+    assert f" /etc/baileys-resilience/root.crt {running}/ca.crt\n" in unit
+    assert f'"/usr/local/bin/baileys-resilience" --config {running}/monitor.json monitor' in unit
     assert f"ReadWritePaths={tmp_path}/host/state" in unit
 
 
@@ -148,9 +150,8 @@ def test_a_wrong_variable_is_refused_and_nothing_is_written(
 def test_a_host_that_nothing_would_run_it_on_is_refused(
     ansible: Ansible, variables: dict[str, Any], tmp_path: Path
 ) -> None:
-    if Path("/run/systemd/system").exists():
-        pytest.skip("this machine has systemd")
-    played = play(ansible, {**variables, "health_monitor_manage_service": True})
+    without = {"health_monitor_manage_service": True, "__health_monitor_systemd_dir": str(tmp_path / "none")}
+    played = play(ansible, variables, "--extra-vars", json.dumps(without))
     assert played.returncode != 0
     assert "has no systemd" in " ".join(played.output.split())
     assert tree(tmp_path / "host") == {}

@@ -90,7 +90,6 @@ def test_a_file_that_is_not_there_says_what_makes_it(tmp_path: Path) -> None:
     ("mode", "fine"), [(0o600, True), (0o440, True), (0o640, True), (0o604, False), (0o660, False)]
 )
 def test_only_a_group_may_read_it_too(tmp_path: Path, mode: int, fine: bool) -> None:
-    """That is how systemd shows a credential, and how a daemon's file is kept."""
     path = write(tmp_path, settings(), mode)
     if fine:
         assert load_monitor_settings(path).database.host == "db"
@@ -98,9 +97,11 @@ def test_only_a_group_may_read_it_too(tmp_path: Path, mode: int, fine: bool) -> 
         assert f"chmod 0600 {path}" in refusal(path).hint
 
 
-def test_a_root_certificate_among_the_credentials_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_certificate_that_the_unit_hands_over_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path, {"database": {"host": "db", "ca_cert": "/etc/closed/root.crt"}})
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     assert load_monitor_settings(path).database.ca_cert == "/etc/closed/root.crt"
     (tmp_path / "ca.crt").write_text("x")
     assert load_monitor_settings(path).database.ca_cert == str(tmp_path / "ca.crt")

@@ -28,8 +28,8 @@ from ..thresholds import check
 T = TypeVar("T")
 _HINT = "see docs/monitor.md for the settings; the role health_monitor writes this file"
 _LARGEST_PORT = 65535.0
-#: name under which the unit of the role hands over the root certificate
-CA_CREDENTIAL = "ca.crt"
+#: in the runtime directory of the unit
+CA_NAME = "ca.crt"
 _NAME = re.compile(r"[\w.-][\w .:@-]{0,99}")
 
 
@@ -107,15 +107,16 @@ def load_monitor_settings(path: Path) -> MonitorSettings:
     """Raises Misconfigured for a file that cannot be read, UsageError with the name of a setting that is wrong."""
     content = _content(path)
     try:
-        return _with_credentials(monitor_settings(content))
+        return _with_root_certificate(monitor_settings(content))
     except UsageError as exc:
         raise Misconfigured(exc.cause, operation=f"read {path}:", subject=exc.subject, hint=exc.hint) from exc
 
 
-def _with_credentials(settings: MonitorSettings) -> MonitorSettings:
-    """Under systemd, the root certificate is a credential too: the monitor's user may not enter where it lies."""
-    given = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / CA_CREDENTIAL
-    if not os.environ.get("CREDENTIALS_DIRECTORY") or not given.exists():
+def _with_root_certificate(settings: MonitorSettings) -> MonitorSettings:
+    """The unit of the role hands over the root certificate, too: the monitor's user may not enter where it lies."""
+    directory = os.environ.get("RUNTIME_DIRECTORY", "")
+    given = Path(directory) / CA_NAME
+    if not directory or not given.exists():
         return settings
     return replace(settings, database=replace(settings.database, ca_cert=str(given)))
 
@@ -135,7 +136,7 @@ def _content(path: Path) -> Any:
         raise _unreadable(path, "it is no text") from exc
     except OSError as exc:
         raise translate_os_error(exc, "read configuration", path) from exc
-    # A group may read it: the monitor's, or what systemd shows of a credential.
+    # A group may read it, that of the monitor.
     if mode & 0o027:
         raise Misconfigured(
             f"others may read it (mode {mode:04o}), and it holds passwords",

@@ -70,8 +70,6 @@ class Metrics:
         self._client = require("prometheus_client")
         self._core = require("prometheus_client.core")
         self._published, self._beat, self._most = published, beat, most_companies
-        # When a histogram was made is of no use to anybody, and half of the lines.
-        self._client.disable_created_metrics()
         self._registry = self._client.CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self._lock = threading.Lock()
