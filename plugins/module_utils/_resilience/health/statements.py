@@ -7,6 +7,7 @@ for us when we die or the network does.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from .._thirdparty import require
@@ -80,23 +81,31 @@ def _limits(deadline_seconds: float) -> Any:
 CANARY_TABLE = "baileys_resilience.canary"
 
 
-def canary_statement(monitor: str, deadline_seconds: float, left_behind: int = 0) -> Any:
+def canary_statement(monitor: str, deadline_seconds: float, *, end_others: bool) -> Any:
     """A write that stays: only a COMMIT shows a synchronous standby that is missing. The row of the last time goes, and
     one that is locked still is passed over.
 
-    ``left_behind`` is the process of our last canary where that hung: its COMMIT waits on, whatever became of us, and
-    one that is left each five seconds would use up the server's connections.
+    ``end_others``: canaries of this monitor whose COMMIT hangs wait on in the server, whatever became of us, and one
+    that is left each five seconds would use up its connections. They are told by the text that they begin with: behind
+    a PgBouncer nobody knows the process that served him.
     """
     sql = require("psycopg2.sql")
-    table = sql.SQL(CANARY_TABLE)
+    mark = f"/* baileys-resilience canary {hashlib.sha256(monitor.encode()).hexdigest()[:16]} */ "
     end = sql.SQL("")
-    if left_behind:
+    if end_others:
         end = sql.SQL(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = {} AND usename = current_user"
-            " AND application_name = current_setting('application_name'); "
-        ).format(sql.Literal(left_behind))
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND state = 'active'"
+            " AND pid <> pg_backend_pid() AND wait_event = 'SyncRep' AND starts_with(query, {mark})"
+            " AND clock_timestamp() - query_start > {seconds} * interval '1 second'; "
+        ).format(mark=sql.Literal(mark), seconds=sql.Literal(deadline_seconds))
     return sql.SQL(
-        "{end}BEGIN; {limits}DELETE FROM {table} WHERE id IN"
+        "{mark}{end}BEGIN; {limits}DELETE FROM {table} WHERE id IN"
         " (SELECT id FROM {table} WHERE monitor = {monitor} FOR UPDATE SKIP LOCKED);"
         " INSERT INTO {table} (monitor) VALUES ({monitor}); COMMIT"
-    ).format(end=end, limits=_limits(deadline_seconds), table=table, monitor=sql.Literal(monitor))
+    ).format(
+        mark=sql.SQL(mark),
+        end=end,
+        limits=_limits(deadline_seconds),
+        table=sql.SQL(CANARY_TABLE),
+        monitor=sql.Literal(monitor),
+    )

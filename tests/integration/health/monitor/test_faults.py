@@ -15,12 +15,14 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from baileys_resilience.health.monitor.database import DatabaseSource
 from baileys_resilience.postgres import ConnectParams
+from baileys_resilience.sessions.model import TableMapping
 from baileys_resilience.sessions.published import create_schema
 from lab import Lab, postgres
 from tests.integration.health.conftest import MAX_CONNECTIONS
 from tests.support.databases import Database
-from tests.support.monitored import Monitored, monitored, quick_settings
+from tests.support.monitored import QUICK_ALERTS, Monitored, monitored, quick_settings
 from tests.support.synthetic import make_companies
 
 Watching = Callable[[ConnectParams], AbstractContextManager[Monitored]]
@@ -215,3 +217,70 @@ def test_a_database_that_is_not_there_at_first_is_told_and_watched_when_it_comes
         running.wait_until_told("alert down")
         lab.heal()
         running.wait_until_told("alert down", "recovery down")
+
+
+def test_a_replica_that_does_not_follow_any_more(
+    filled: Database, tmp_path: Path, admin: Callable[[str], None]
+) -> None:
+    """By the WAL that its slot keeps. One that nobody named is watched from its first sight on."""
+    name = f"standby_{filled.name}"
+    admin(f"SELECT pg_create_physical_replication_slot('{name}', true)")
+    catch_up = f"SELECT pg_replication_slot_advance('{name}', pg_current_wal_lsn())"
+    admin(catch_up)
+    alerts = replace(QUICK_ALERTS, lag_bytes=1_000_000)
+    try:
+        with monitored(quick_settings(filled.params, tmp_path / "state", alerts=alerts)) as running:
+            running.wait_until_well()
+            assert f"replica {name}: lag" in running.states()
+            filled.run("CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 3000)")
+            running.wait_until_told("alert replica_lag")
+            assert f"replica {name}" in running.kept.told[0].title
+            admin(catch_up)
+            running.wait_until_told("alert replica_lag", "recovery replica_lag")
+    finally:
+        admin(f"SELECT pg_drop_replication_slot('{name}')")
+
+
+def test_a_replica_that_must_be_there_and_is_not_is_missing_data(filled: Database, tmp_path: Path) -> None:
+    alerts = replace(QUICK_ALERTS, unknown_after_seconds=15.0)
+    settings = quick_settings(filled.params, tmp_path / "state", alerts=alerts, replicas=("nobody",))
+    with monitored(settings) as running:
+        running.wait_until_told("unknown no_data")
+        assert "it is not among the replicas" in evidence(running)
+
+
+def test_canaries_that_a_killed_monitor_left_are_ended_by_the_next(
+    filled: Database, watching: Watching, admin: Callable[[str], None]
+) -> None:
+    """Its process and its memory of them are gone; they wait for a standby all the same."""
+    left = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = current_database()"
+    with watching(filled.params):
+        pass
+    admin("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    admin("SELECT pg_reload_conf()")
+    try:
+        source = DatabaseSource(filled.params, TableMapping(), monitor="test", deadline_seconds=1.0)
+        while filled.run(left)[0][0] == 0:
+            assert source.look().figure.error
+        other = DatabaseSource(filled.params, TableMapping(), monitor="test", deadline_seconds=1.0)
+        other.write = "SELECT 1"  # the look itself leaves one, too: let it be the only one
+        for _each in range(3):
+            assert other.look().figure.error
+        assert filled.run(left)[0][0] <= 2
+    finally:
+        admin("ALTER SYSTEM RESET synchronous_standby_names")
+        admin("SELECT pg_reload_conf()")
+
+
+def test_a_look_asks_six_times_at_most(filled: Database, admin: Callable[[str], None]) -> None:
+    """Counted by the server: messages that it was sent, whatever is in them."""
+    filled.run("SELECT 1")
+    with contextlib.closing(psycopg2.connect(**filled.params.libpq())) as connection, connection:
+        create_schema(connection.cursor())
+    log = Path(filled.lab.need_postgres().data_dir).parent / "postgres.log"
+    admin(f"ALTER DATABASE {filled.name} SET log_statement = 'all'")
+    begun = log.stat().st_size
+    look = DatabaseSource(filled.params, TableMapping(), monitor="test").look()
+    assert look.figure.canary
+    said = log.read_bytes()[begun:].decode()
+    assert 1 <= said.count("LOG:  statement:") <= 6, said

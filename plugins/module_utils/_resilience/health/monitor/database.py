@@ -89,7 +89,8 @@ class DatabaseSource:
         self.read = patient_read_statement(tables, deadline_seconds)
         self.write = write_statement(tables, deadline_seconds)
         self.tables, self.monitor = tables, monitor
-        self.left_behind = 0
+        #: also at the start: a monitor of before may have left one
+        self.left_behind = True
         self.canary_problem = ""
         self.canary_again_at = 0.0
 
@@ -109,6 +110,7 @@ class _Round:
         self.pool: Optional[ServerPool] = None
         self.replicas: List[ReplicaState] = []
         self.seen_replicas = False
+        self.in_recovery = False
         self.wrote_canary = False
 
     def run(self) -> Look:
@@ -148,6 +150,7 @@ class _Round:
 
     def _role(self, row: Any) -> None:
         in_recovery, read_only, _auth, _keys, lacks = row
+        self.in_recovery = bool(in_recovery)
         if not self.source.writes:
             return
         if in_recovery or read_only == "on":
@@ -166,7 +169,7 @@ class _Round:
                 self.degraded.append(
                     f"the states of other roles' sessions cannot be seen: {grant('pg_monitor', '', pool.login_role)}"
                 )
-        replicas = self._told(connection, "replication", read_replication)
+        replicas = None if self.in_recovery else self._told(connection, "replication", read_replication)
         if replicas is not None:
             self.replicas, self.seen_replicas = [each for each in replicas if each.name], True
             if len(self.replicas) < len(replicas):
@@ -184,13 +187,11 @@ class _Round:
 
     def _canary(self, connection: Any) -> None:
         source = self.source
-        statement = canary_statement(source.monitor, source.deadline_seconds, source.left_behind)
-        process = connection.get_backend_pid()
+        statement = canary_statement(source.monitor, source.deadline_seconds, end_others=source.left_behind)
         try:
             self._timed(CANARY, lambda seconds: self._ask(connection, seconds, statement))
         except _Failed as failed:
-            if isinstance(failed.error, DeadlineExceeded):
-                source.left_behind = process
+            source.left_behind = source.left_behind or isinstance(failed.error, DeadlineExceeded)
             if not isinstance(failed.error, (SchemaMismatch, Refused)):
                 raise
             rights = grant("SELECT, INSERT, UPDATE, DELETE", CANARY_TABLE, source.params.user)
@@ -202,7 +203,7 @@ class _Round:
             source.canary_again_at = time.monotonic() + _CANARY_AGAIN_SECONDS
             self.degraded.append(source.canary_problem)
             return
-        source.left_behind, source.canary_problem, self.wrote_canary = 0, "", True
+        source.left_behind, source.canary_problem, self.wrote_canary = False, "", True
 
     def _timed(self, operation: str, work: Callable[[float], Any]) -> Any:
         left = self._left()
