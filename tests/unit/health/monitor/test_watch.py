@@ -7,6 +7,7 @@ do to it.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -138,15 +139,16 @@ def test_notices_that_cannot_be_kept_wait_in_their_order_and_are_the_same_after_
     desk.take(well(), 2)
     desk.delivery.full = True
     desk.take(down(), 3)
+    crashed = Desk(Path(shutil.copytree(desk.directory, desk.directory.with_name("crashed"))))
+    crashed.seconds = desk.seconds
+    crashed.start()
+    crashed.take(down(), 3)
+    assert crashed.delivery.kinds == ["alert"]
     desk.take(well(), 3)
     assert desk.delivery.kinds == []
     published = desk.watch.published
     assert published is not None
     assert "2 notices cannot be handed over" in published.degraded[0]
-    crashed = Desk(desk.directory)
-    crashed.seconds = desk.seconds - 30.0
-    crashed.start()
-    crashed.take(down(), 3)
     desk.delivery.full = False
     desk.take(well())
     assert desk.delivery.kinds == ["alert", "recovery"]
