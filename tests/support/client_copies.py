@@ -45,6 +45,21 @@ def write_cache(
     return path
 
 
+def write_copy(exports: Path, of: str = COMPANY, **header: Any) -> dict[str, Any]:
+    """A copy in one file, as the client hands it over, and what it says of it."""
+    entries = [["creds", "", CREDS], *([*name, text] for name, text in KEYS.items())]
+    body = "".join(json.dumps(entry) + "\n" for entry in entries)
+    sha256 = hashlib.sha256(body.encode()).hexdigest()
+    first = {
+        "format": "baileys-resilience/client-copy", "version": 1, "company": of, "epoch": 3,
+        "snapshot_at": MOMENT, "keys": len(KEYS), "sha256": sha256, **header,
+    }  # fmt: skip
+    exports.mkdir(exist_ok=True)
+    path = exports / f"company_{of}.copy"
+    path.write_text(json.dumps(first) + "\n" + body)
+    return {"file": str(path), "sha256": sha256, "keys": len(KEYS), "snapshot_at": MOMENT}
+
+
 def write_journal(
     directory: Path,
     *lines: dict[str, Any],

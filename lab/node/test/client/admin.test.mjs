@@ -2,7 +2,8 @@
 // What a running process answers, its health command, its limits, and the copy that it makes of itself.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFileSync, statSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -120,6 +121,43 @@ test("an export is what the real library loads, journal included, with a manifes
   assert.equal(JSON.parse(lines[5]).sha256, digest);
   assert.equal(statSync(directory).mode & 0o777, 0o700);
   assert.equal(statSync(join(directory, "creds.json")).mode & 0o777, 0o600);
+});
+
+test("a copy in one file is all of memory, journal included, and of the two forms there is one", async () => {
+  const started = await start({ exportDir: undefined });
+  const exports = join(started.dir, "exports");
+  started.service.settings.exportDir = exports;
+  const auth = await open(started.service);
+  database.proxy.refuse();
+  await auth.state.keys.set({ session: { "alice.0": client.record(7), "a:b/c.0": client.record(1) } });
+  const name = `company_${COMPANY}`;
+  for (const [form, left] of [["directory", name], ["file", `${name}.copy`], ["file", `${name}.copy`], ["directory", name], ["file", `${name}.copy`]]) {
+    assert.equal((await client.post(started.dir, `/export?form=${form}`)).code, 200);
+    assert.deepEqual(readdirSync(exports), [left]);
+  }
+  const { exported } = await client.post(started.dir, "/export?form=file");
+  const { file, sha256, keys, counts, snapshot_at: moment } = exported[COMPANY];
+  assert.deepEqual([file, keys, counts], [join(exports, `${name}.copy`), 3, { "pre-key": 1, session: 2 }]);
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+  const text = readFileSync(file, "utf8");
+  const [header, creds, ...lines] = text.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assert.deepEqual(header, { format: "baileys-resilience/client-copy", version: 1, company: COMPANY, epoch: 0, snapshot_at: moment, keys: 3, sha256 });
+  assert.equal(createHash("sha256").update(text.slice(text.indexOf("\n") + 1)).digest("hex"), sha256);
+  const { memory } = started.service.session(COMPANY);
+  assert.deepEqual([creds, lines], [["creds", "", memory.creds], [...memory.entries()]]);
+});
+
+test("a form that there is not is refused, and nothing is drained or held", async () => {
+  const started = await start({ exportDir: undefined });
+  started.service.settings.exportDir = join(started.dir, "exports");
+  await open(started.service);
+  for (const path of ["/export?form=tar", "/drain?export=true&form=toString", `/store?company=${COMPANY}&to=files&phase=hold&form=`]) {
+    const { code, error } = await client.post(started.dir, path);
+    assert.deepEqual([path, code], [path, 409]);
+    assert.match(error, /form is .*HINT: one of directory, file/);
+  }
+  const [session] = started.service.status().sessions;
+  assert.deepEqual([session.state, session.hold ?? null], ["online", null]);
 });
 
 test("without a configured place there is no export, and nobody can name one", async () => {

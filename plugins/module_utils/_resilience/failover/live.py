@@ -24,7 +24,7 @@ from ..sessions.model import DEFAULT_DIRECTORY_TEMPLATE
 from ..sessions.record import FILES
 from ..steps.engine import OtherWay
 from .client_admin import ClientRefuses, ask
-from .client_memory import EXPORTS, exported_of, sessions
+from .client_memory import AS_FILE, EXPORTS, exported_of, sessions
 from .context import FailoverContext
 from .flags import wrong_flags
 from .settings import FailoverSettings
@@ -135,7 +135,7 @@ def _unfit(context: FailoverContext, answer: Mapping[str, Any]) -> str:
 def _held_flags(context: FailoverContext) -> str:
     """A process whose own environment names the old store would start on it again, whatever .env says."""
     flags = dict(context.flags(context.target))
-    for pid in context.service.status().pids:
+    for pid in context.service.pids():
         wrong = wrong_flags(pid, flags, strict=False)
         if wrong:
             return f"its process holds {', '.join(wrong)} in its environment, which goes before .env at its next start"
@@ -165,10 +165,10 @@ def _request(settings: FailoverSettings, company: str, phase: str, seconds: floa
 def hold(context: FailoverContext, company: str) -> Dict[str, str]:
     """Hold the writes of a session; the client copies it meanwhile. Returns the hold's id and that copy."""
     milliseconds = str(round(_HOLD_SECONDS * 1000))
-    answer = _request(context.settings, company, "hold", _EXPORT_SECONDS, to=context.target, holdMs=milliseconds)
+    options = {"to": context.target, "holdMs": milliseconds, **AS_FILE}
+    answer = _request(context.settings, company, "hold", _EXPORT_SECONDS, **options)
     copy = exported_of(company, answer.get("export"))
-    held = {"hold": str(answer["hold"])}
-    return {**held, "manifest_sha256": copy.manifest_sha256, "snapshot_at": copy.snapshot_at}
+    return {"hold": str(answer["hold"]), **copy.as_dict()}
 
 
 def seal(context: FailoverContext, companies: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ import { createConnection } from "node:net";
 
 import { Misconfigured, SessionClientError } from "./errors.js";
 import { exportSession } from "./export.js";
-import { describe, placeOf } from "./handover.js";
+import { describe, formOf, placeOf } from "./handover.js";
 import { switchStore } from "./switch.js";
 
 /** Longest name of a unix socket. */
@@ -21,7 +21,7 @@ const SHORTEST_TOKEN = 16;
 const ROUTES = {
   "GET /status": (service) => service.status(),
   "GET /metrics": (service) => service.metrics.registry.metrics(),
-  "POST /export": async (service, query) => ({ exported: await inTurn(chosen(service, query), (session) => exportOne(service, session)) }),
+  "POST /export": async (service, query) => ({ exported: await inTurn(chosen(service, query), (session) => exportOne(service, session, formOf(query))) }),
   // Not until everything is in the database: until it is durable, there or in the journal.
   "POST /flush": async (service, query) => ({
     flushed: await inTurn(chosen(service, query), async (session) => {
@@ -29,7 +29,7 @@ const ROUTES = {
       return session.status();
     }),
   }),
-  "POST /drain": (service, query) => service.handover.drain(query.get("company"), flag(query, "export")),
+  "POST /drain": (service, query) => service.handover.drain(query.get("company"), flag(query, "export") ? formOf(query) : null),
   "POST /store": (service, query) => switchStore(service, query),
   "POST /resume": (service, query) => service.handover.resume(query.get("company")),
 };
@@ -56,10 +56,10 @@ function chosen(service, query) {
 }
 
 /** Behind what was asked before, so that the copy holds it. @param {Service} service
- * @param {import("./session.js").Session} session */
-function exportOne(service, session) {
+ * @param {import("./session.js").Session} session @param {import("./export.js").Form} form */
+function exportOne(service, session, form) {
   const place = placeOf(service);
-  return session.inOrder(() => exportSession(session, place));
+  return session.inOrder(() => exportSession(session, place, form));
 }
 
 /** Listens; the returned function ends it. @param {Service} service @returns {Promise<() => Promise<void>>} */
