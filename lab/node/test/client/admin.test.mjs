@@ -99,6 +99,15 @@ test("a port answers with the token only, and the socket as ever", async () => {
   await start({ dir });
 });
 
+test("whatever is asked, the answer is that there is no such request, and the process goes on", async () => {
+  const started = await start();
+  for (const path of ["//", "///status", "//:0/status", "/status/", "http://[/", "http://localhost:99999/", "*"]) {
+    assert.equal((await ask(socketOf(started), "OPTIONS", path)).status, 404, path);
+  }
+  const { status, text } = await ask(socketOf(started), "POST", "/flush?company=a?b%2Fc+d&x=%");
+  assert.deepEqual([status, JSON.parse(text).error.split(" is not open")[0]], [409, "company a?b/c d"]);
+});
+
 test("an export is what the real library loads, journal included, with a manifest", async () => {
   const started = await start({ exportDir: undefined });
   started.service.settings.exportDir = join(started.dir, "exports");
