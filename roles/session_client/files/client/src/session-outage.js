@@ -26,6 +26,8 @@ export class Outage {
     /** @type {import("./journal.js").Journal | null} */
     this.journal = null;
     this.journalError = "";
+    /** Why a cache of before is still on the disk, beside a session that goes on in memory only. */
+    this.older = "";
     /** Everything written since the outage began, by name. @type {Map<string, Change>} */
     this.changes = new Map();
     /** @type {string | null} */
@@ -59,9 +61,19 @@ export class Outage {
         this.log.error({ company, error: wordsOf(error) }, "the cache could not be written: a restart during this outage would find no session");
       });
     }
-    // What goes on in memory only would leave a cache on disk that is older than the session.
-    if (this.settings.onOutage === "memory") await this.service.files.removeCopies(company);
+    if (this.settings.onOutage === "memory") await this.removeOlder();
     this.watch();
+  }
+
+  /** What goes on in memory only would leave a cache on disk that is older than the session. Where that cannot be removed, the session
+   * goes on all the same: the way back is what it needs most. */
+  async removeOlder() {
+    const { company } = this.session;
+    const before = this.older;
+    this.older = await this.service.files.removeCopies(company).then(() => "", wordsOf);
+    if (!this.older || this.older === before) return;
+    this.log.error({ company, error: this.older }, "a cache of before cannot be removed: a restart during this outage would start from an OLDER session");
+    this.tell("error", "session cache of before cannot be removed");
   }
 
   /** Whether writes are journaled. A journal that an earlier process left is gone on with, whatever the setting is now: it would
@@ -164,6 +176,7 @@ export class Outage {
     }
     const line = this.lineOf(changes, creds);
     this.writes++;
+    if (this.older) await this.removeOlder();
     if (this.journals) await this.record(line);
   }
 
@@ -319,6 +332,7 @@ export class Outage {
   async settle() {
     this.end();
     await this.caching;
+    if (this.older) await this.removeOlder();
     // What is in memory only ends with this process: the disk may have room again.
     if (this.journals && (!this.journal || this.journalError)) {
       await this.startOver().catch((error) => this.failed(error));
