@@ -110,3 +110,52 @@ test("with onOutage memory, the way back is looked for also where a cache of bef
   await untilState(auth, "online");
   assert.deepEqual(client.filesIn(auth.dir), [`${COMPANY}.owner`]);
 });
+
+test("on a read-only disk all sessions are closed in order, and what they had still to save is in the database", async () => {
+  await client.addCompany(database.admin, undefined, "2");
+  const first = await open();
+  const second = await usePostgresAuthState("2", { service: first.service });
+  readOnly();
+  second.state.creds.nextPreKeyId = 77;
+  const saving = second.saveCreds();
+  await first.service.close();
+  await saving;
+  assert.deepEqual([first, second].map((each) => each.status().state), ["stopped", "stopped"]);
+  const { rows } = await database.admin.query("SELECT creds->>'nextPreKeyId' AS id FROM whatsapp_auth WHERE company_id = '2'");
+  assert.deepEqual([rows, first.service.database.pool.ended], [[{ id: "77" }], true]);
+  assert.match(first.logger.lines.warn.join(), /mark of who has the session could not be removed.*EROFS/);
+});
+
+for (const away of [false, true]) {
+  test(`on a read-only disk a session that is somebody else's ends its socket${away ? " after an outage, too" : ""}, and can be opened again`, async () => {
+    const auth = await open();
+    let ended = 0;
+    auth.attach({ end: () => ended++ });
+    if (away) {
+      database.proxy.refuse();
+      await auth.keys.set(alice(2));
+    }
+    readOnly();
+    await database.admin.query("UPDATE baileys_resilience.writers SET token = 't', holder = 'another'");
+    database.proxy.heal();
+    if (!away) await client.refuses(auth.keys.set(alice(2)), "Fenced", /has taken this session over/);
+    await client.until("the socket is ended", () => ended);
+    const { rowCount } = await database.admin.query("SELECT FROM pg_locks WHERE locktype = 'advisory'");
+    assert.deepEqual([auth.status().state, rowCount], ["stopped", 0]);
+    const refused = await client.refuses(usePostgresAuthState(COMPANY, { service: auth.service }), "FilesFailed", /mark of who has its session cannot be written: EROFS/);
+    assert.match(refused.hint, /is there space/);
+    writable();
+    const again = await usePostgresAuthState(COMPANY, { service: auth.service });
+    await client.refuses(usePostgresAuthState(COMPANY, { service: auth.service }), "SessionClientError", /is open already/);
+    assert.deepEqual(await again.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(1) });
+  });
+}
+
+test("of two that open a company at the same time, one gets it", async () => {
+  const { service } = await open();
+  await client.addCompany(database.admin, undefined, "2");
+  const opened = await Promise.allSettled([1, 2].map(() => usePostgresAuthState("2", { service })));
+  assert.deepEqual(opened.map(({ status }) => status).sort(), ["fulfilled", "rejected"]);
+  const [refused] = opened.filter((each) => each.status === "rejected");
+  assert.equal(refused.reason.name, "WriterBusy");
+});

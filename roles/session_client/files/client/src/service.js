@@ -95,7 +95,7 @@ export class Service {
       return session;
     } catch (error) {
       await this.lock.release(company);
-      await this.files.release(company);
+      await this.#release(company);
       throw error;
     }
   }
@@ -153,7 +153,14 @@ export class Service {
     if (this.sessions.get(session.company) === session) this.sessions.delete(session.company);
     this.limits.forget(session.company);
     this.metrics.forget(session.company);
-    await this.files.release(session.company);
+    await this.#release(session.company);
+  }
+
+  /** The mark of a process that has ended keeps nobody out. @param {string} company */
+  async #release(company) {
+    await this.files.release(company).catch((error) => {
+      this.settings.logger.warn({ company, error: wordsOf(error) }, "the mark of who has the session could not be removed");
+    });
   }
 
   /** Once more, soon. @param {() => Promise<unknown>} work */
@@ -181,7 +188,11 @@ export class Service {
   }
 
   async #close() {
-    for (const session of [...this.sessions.values()]) await session.close();
+    for (const session of [...this.sessions.values()]) {
+      await session.close().catch((error) => {
+        this.settings.logger.error({ company: session.company, error: wordsOf(error) }, "the session could not be closed in order");
+      });
+    }
     await this.stopListening?.();
     await this.lock.close();
     await this.database.close();

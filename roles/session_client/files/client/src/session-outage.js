@@ -337,7 +337,7 @@ export class Outage {
     if (this.journals && (!this.journal || this.journalError)) {
       await this.startOver().catch((error) => this.failed(error));
     }
-    await this.journal?.close();
+    await this.journal?.close().catch(() => undefined);
   }
 
   /** The session may not go on. After an orderly reason the copies are for the next start, after any other for a human.
@@ -347,7 +347,11 @@ export class Outage {
     await this.caching;
     await this.journal?.close().catch(() => undefined);
     if (reason instanceof SessionStopped) return;
-    await this.service.files.setAside(this.session.company);
+    const { company } = this.session;
+    await this.service.files.setAside(company).catch((error) => {
+      // The next start looks at them, and does so itself.
+      this.log.error({ company, error: wordsOf(error) }, "journal and cache could not be put aside");
+    });
   }
 
   status() {
