@@ -252,15 +252,21 @@ export class Outage {
   /** One look at the database; when it serves, the way back. */
   async recover() {
     if (this.over) return;
-    if (this.session.hold) return this.lookAgain(); // it would wait for the end of the hold, and keep others from their turn
+    if (this.session.hold) return this.lookAgain();
     try {
       await this.service.lock.acquire(this.session.company);
       if (this.over) return void (await this.#letGo());
-      await this.service.replays.take(() => this.session.inOrder(() => this.replay()));
+      await this.service.replays.take(() => this.#replayInOrder());
     } catch (error) {
       await this.notYet(error);
     }
     if (!this.over) this.lookAgain();
+  }
+
+  /** Not in a hold, which may have begun while the turn was waited for: it would wait for the end of that, and keep all others
+   * from their turns. */
+  async #replayInOrder() {
+    if (!this.session.hold) await this.session.inOrder(() => this.replay());
   }
 
   /** The session was closed, or moved, while the lock was on its way. Whoever has opened it again needs that lock. */
