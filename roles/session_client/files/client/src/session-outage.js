@@ -269,11 +269,14 @@ export class Outage {
     if (!this.session.hold) await this.session.inOrder(() => this.replay());
   }
 
-  /** The session was closed, or moved, while the lock was on its way. Whoever has opened it again needs that lock. */
+  /** The session was closed, or moved, while the lock was on its way. Whoever opens it again needs that lock, and so does a move
+   * back. */
   async #letGo() {
-    const { company, fileStore } = this.session;
-    const now = this.service.sessions.get(company);
-    if (!now || (now === this.session && fileStore)) await this.service.lock.release(company);
+    const { session, service } = this;
+    const { company } = session;
+    while (session.hold) await session.hold.released;
+    const livesInFiles = service.sessions.get(company) === session && session.fileStore;
+    if (livesInFiles || !service.files.claimed.has(company)) await service.lock.release(company);
   }
 
   /** @param {any} error */

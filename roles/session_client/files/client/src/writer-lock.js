@@ -48,6 +48,9 @@ export class WriterLock {
     this.onLost = () => undefined;
     /** @type {Promise<unknown>} */
     this.asked = Promise.resolve();
+    /** By company. The server counts how often a connection takes a lock: one that was taken twice at once is still there after
+     * its release. @type {Map<string, Promise<void>>} */
+    this.taking = new Map();
   }
 
   /** One question after the other, for all companies: the deadline of one begins when it is asked, not when it is put in a
@@ -72,6 +75,13 @@ export class WriterLock {
 
   /** Holds the lock when it returns. Throws WriterBusy with the holder's name, or Unavailable. @param {string} company */
   async acquire(company) {
+    const taking = this.taking.get(company) ?? this.#take(company).finally(() => this.taking.delete(company));
+    this.taking.set(company, taking);
+    await taking;
+  }
+
+  /** @param {string} company */
+  async #take(company) {
     const client = await this.#connected();
     if (this.held.has(company)) return;
     try {
