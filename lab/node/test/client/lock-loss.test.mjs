@@ -244,6 +244,21 @@ function suite(fence) {
     assert.deepEqual(await holders(), []);
   });
 
+  test("a lock that the server does not give back goes with its connection, and the others are taken again", async () => {
+    const { service, auths, sentry } = await open();
+    await database.admin.query("REVOKE EXECUTE ON FUNCTION pg_advisory_unlock(bigint) FROM PUBLIC");
+    try {
+      await auths[0].close();
+    } finally {
+      await database.admin.query("GRANT EXECUTE ON FUNCTION pg_advisory_unlock(bigint) TO PUBLIC");
+    }
+    await client.until("the other lock is taken again", () => service.lock.holds(OTHER));
+    const third = await client.startService(database, { connection: database.directConnection });
+    ends.push({ close: () => third.service.close().then(third.remove) });
+    await usePostgresAuthState(COMPANY, { service: third.service });
+    assert.deepEqual([(await holders()).length, auths[1].status().state, sentry.sent], [2, "online", []]);
+  });
+
   test("a lock that is asked for twice at once is taken once: one release is enough", async () => {
     const { service } = await open({}, []);
     await Promise.all([1, 2].map(() => service.lock.acquire(COMPANY)));

@@ -34,7 +34,7 @@ export class Service {
     this.writer = new Writer(this.database, this.identity);
     const direct = { ...this.database.options, ...this.settings.directConnection, application_name: this.identity };
     this.lock = new WriterLock(direct, this.identity, this.settings);
-    this.lock.onLost = () => [...this.sessions.values()].forEach(lookAfterLoss);
+    this.lock.onLost = () => this.#lookAfterLoss();
     this.files = new SessionFiles(this.settings.dir, this.identity);
     // Half of the pool: all sessions come back at once, and those that are back write already.
     this.replays = new Turns(Math.max(1, Math.floor(this.settings.poolSize / 2)));
@@ -146,6 +146,11 @@ export class Service {
   keyNames(company) {
     const types = this.sessions.get(company)?.memory.types ?? new Map();
     return new Map([...types].map(([type, keys]) => [type, [...keys.keys()]]));
+  }
+
+  /** Not when all of them are about to end anyway. */
+  #lookAfterLoss() {
+    if (!this.closing) [...this.sessions.values()].forEach(lookAfterLoss);
   }
 
   /** @param {import("./session.js").Session} session */

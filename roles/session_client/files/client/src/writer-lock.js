@@ -100,12 +100,12 @@ export class WriterLock {
     }
   }
 
-  /** @param {string} company */
+  /** Where it is not answered that the lock is free, it goes with its connection, as do all others: they are taken again.
+   * @param {string} company */
   async release(company) {
-    if (!this.held.delete(company) || !this.client) return;
-    await this.#ask(this.client, "SELECT pg_advisory_unlock($1)", [keyOf(company)]).catch((error) => {
-      this.log.debug({ company, reason: classOf(error) }, "the writer's lock goes with its connection");
-    });
+    const { client } = this;
+    if (!this.held.delete(company) || !client) return;
+    await this.#ask(client, "SELECT pg_advisory_unlock($1)", [keyOf(company)]).catch((error) => this.#lost(client, error));
   }
 
   async close() {
