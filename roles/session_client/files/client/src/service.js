@@ -40,6 +40,8 @@ export class Service {
     this.replays = new Turns(Math.max(1, Math.floor(this.settings.poolSize / 2)));
     /** @type {Map<string, import("./session.js").Session>} */
     this.sessions = new Map();
+    /** Those that had to end, and why, until they are opened again. @type {Map<string, {at: string, error: string}>} */
+    this.stopped = new Map();
     this.limits = new Limits(this);
     this.handover = new Handover(this);
     /** @type {(() => Promise<void>) | null} */
@@ -89,6 +91,7 @@ export class Service {
       const session = await (store === "files" ? openFiles : openSession)(this, company);
       await this.#refuseDrained(session);
       this.sessions.set(company, session);
+      this.stopped.delete(company);
       lookAfterLoss(session); // of before it was known here
       this.limits.used(session);
       await this.limits.enforce();
@@ -161,6 +164,14 @@ export class Service {
     await this.#release(session.company);
   }
 
+  /** It had to end, which nobody may take for one that is not there. @param {import("./session.js").Session} session
+   * @param {Error} reason */
+  async forgetStopped(session, reason) {
+    await this.forget(session);
+    this.stopped.set(session.company, { at: new Date().toISOString(), error: wordsOf(reason) });
+    this.metrics.sessionState(session.company, "stopped");
+  }
+
   /** The mark of a process that has ended keeps nobody out. @param {string} company */
   async #release(company) {
     await this.files.release(company).catch((error) => {
@@ -184,7 +195,8 @@ export class Service {
   status() {
     const sessions = [...this.sessions.values()].map((session) => session.status());
     const { sessionsDir, exportDir } = this.settings;
-    return { identity: this.identity, sessions_dir: sessionsDir, export_dir: exportDir, sessions, drained: this.handover.status() };
+    const stopped = Object.fromEntries(this.stopped);
+    return { identity: this.identity, sessions_dir: sessionsDir, export_dir: exportDir, sessions, stopped, drained: this.handover.status() };
   }
 
   /** Every session to its orderly end. */
