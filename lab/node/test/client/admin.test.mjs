@@ -100,6 +100,15 @@ test("a port answers with the token only, and the socket as ever", async () => {
   await start({ dir });
 });
 
+test("whatever is asked, the answer is that there is no such request, and the process goes on", async () => {
+  const started = await start();
+  for (const path of ["//", "///status", "//:0/status", "/status/", "http://[/", "http://localhost:99999/", "*"]) {
+    assert.equal((await ask(socketOf(started), "OPTIONS", path)).status, 404, path);
+  }
+  const { status, text } = await ask(socketOf(started), "POST", "/flush?company=a?b%2Fc+d&x=%");
+  assert.deepEqual([status, JSON.parse(text).error.split(" is not open")[0]], [409, "company a?b/c d"]);
+});
+
 test("an export is what the real library loads, journal included, with a manifest", async () => {
   const started = await start({ exportDir: undefined });
   started.service.settings.exportDir = join(started.dir, "exports");
@@ -238,24 +247,45 @@ test("writes that are asked for while a drain copies are refused once the socket
   assert.deepEqual(await state.keys.get("session", ["alice.0"]), { "alice.0": client.record(1) });
 });
 
+/** The health command's exit code and words. @param {string} dir @returns {Promise<[number, string]>} */
+const health = (dir) =>
+  new Promise((resolve) => {
+    const env = { ...process.env, WA_SESSION_DIR: dir };
+    execFile(process.execPath, [HEALTH_CHECK], { env }, (error, stdout, stderr) => resolve([Number(error?.code ?? 0), stdout + stderr]));
+  });
+
 test("the health command says it in words and in its exit code", async () => {
   const started = await start();
   const auth = await open(started.service);
-  const run = () =>
-    new Promise((resolve) => {
-      const env = { ...process.env, WA_SESSION_DIR: started.dir };
-      execFile(process.execPath, [HEALTH_CHECK], { env }, (error, stdout, stderr) => resolve([error?.code ?? 0, stdout + stderr]));
-    });
-  assert.deepEqual(await run(), [0, "company 962301: online, 2 keys\n"]);
+  assert.deepEqual(await health(started.dir), [0, "company 962301: online, 2 keys\n"]);
   database.proxy.refuse();
   await auth.state.keys.set({ session: { "alice.0": client.record(2) } });
-  const [code, text] = await run();
+  const [code, text] = await health(started.dir);
   assert.equal(code, 1);
   assert.match(text, /^company 962301: outage, 2 keys, from memory for \d+ s, 1 writes in the journal\n$/);
   await started.service.close();
-  const [gone, words] = await run();
+  const [gone, words] = await health(started.dir);
   assert.equal(gone, 2);
   assert.match(words, /does not answer/);
+});
+
+test("a session that had to end is seen as that, in words and metrics, until it is opened again", async () => {
+  const started = await start({ onOutage: "read-only" });
+  const auth = await open(started.service);
+  database.proxy.refuse();
+  await client.refuses(auth.state.keys.set({ session: { "alice.0": client.record(2) } }), "SessionStopped", /onOutage is read-only/);
+  const [code, text] = await health(started.dir);
+  assert.equal(code, 1);
+  assert.match(text, /^company 962301: stopped at 2\d{3}-\S+Z: .*onOutage is read-only/);
+  const metrics = async () => (await ask(socketOf(started), "GET", "/metrics")).text;
+  assert.match(await metrics(), /^wa_session_state\{company="962301",state="stopped"\} 1$/m);
+  assert.match(await metrics(), /^wa_session_storage_up\{company="962301"\} 0$/m);
+  database.proxy.heal();
+  const again = await open(started.service);
+  assert.deepEqual(await health(started.dir), [0, "company 962301: online, 2 keys\n"]);
+  assert.match(await metrics(), /^wa_session_state\{company="962301",state="stopped"\} 0$/m);
+  await again.close(); // in order: that is none of them
+  assert.deepEqual([await health(started.dir), /company="962301",state/.test(await metrics())], [[0, ""], false]);
 });
 
 test("an idle session makes room for a new one, a connected one never does", async () => {

@@ -367,3 +367,19 @@ test("the mark of a process that was killed does not keep the next one out", asy
   await child.kill();
   assert.equal((await startHere()).status().state, "online");
 });
+
+test("a process that ends while nothing arrives from its database leaves the cache of an orderly end for each session, and begins no outage", async () => {
+  const auth = await startHere();
+  const more = ["2", "3", "4"];
+  for (const company of more) {
+    await client.addCompany(database.admin, undefined, company);
+    await usePostgresAuthState(company, { service: auth.service });
+  }
+  database.proxy.drop();
+  await auth.service.close();
+  assert.deepEqual(auth.sentry.sent, []);
+  assert.deepEqual(client.filesIn(dir), [...more, COMPANY].map((company) => `${company}.cache`).sort());
+  const again = await startHere();
+  assert.equal(again.status().state, "outage");
+  assert.deepEqual(await again.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(1) });
+});
