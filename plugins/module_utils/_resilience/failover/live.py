@@ -163,12 +163,22 @@ def _request(settings: FailoverSettings, company: str, phase: str, seconds: floa
 
 
 def hold(context: FailoverContext, company: str) -> Dict[str, str]:
-    """Hold the writes of a session; the client copies it meanwhile. Returns the hold's id and that copy."""
+    """Hold the writes of a session; the client copies it meanwhile. Returns the hold's id and that copy; ``outage``
+    where its old store alone lacks what was written since a while.
+    """
     milliseconds = str(round(_HOLD_SECONDS * 1000))
     answer = _request(context.settings, company, "hold", _EXPORT_SECONDS, to=context.target, holdMs=milliseconds)
     copy = exported_of(company, answer.get("export"))
-    held = {"hold": str(answer["hold"])}
-    return {**held, "manifest_sha256": copy.manifest_sha256, "snapshot_at": copy.snapshot_at}
+    held = {"hold": str(answer["hold"]), "manifest_sha256": copy.manifest_sha256, "snapshot_at": copy.snapshot_at}
+    return {**held, "outage": "yes"} if _in_outage(context, company) else held
+
+
+def _in_outage(context: FailoverContext, company: str) -> bool:
+    """Asked behind the hold: nothing is written any more. Where nobody says, it may have been."""
+    try:
+        return bool(sessions(context.settings.client_dir)[company].get("outage"))
+    except (ResilienceError, KeyError):
+        return True
 
 
 def seal(context: FailoverContext, companies: Iterable[str]) -> None:
