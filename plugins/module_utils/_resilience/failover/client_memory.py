@@ -19,7 +19,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from urllib.parse import quote, urlencode
 
 from .. import guarded
-from ..clock import now_iso
+from ..clock import from_iso, now_iso
 from ..errors import ApplicationError, ResilienceError, StoreError, Unavailable
 from ..files import translate_os_error
 from ..sessions.directory_source import DirectorySource
@@ -27,12 +27,11 @@ from ..sessions.directory_store import SessionsHome
 from ..sessions.manifest import MANIFEST_FILE, read_manifest
 from ..sessions.model import KeySink, RawCreds, SourceInfo
 from ..sessions.record import StoreOfRecord, StoreRecord
-from .client_admin import SOCKET, ask
+from .client_admin import SOCKET, STATUS_SECONDS, ask, ask_status, below, text_of
 from .context import FailoverContext
 from .settings import FailoverSettings
 from .source_reports import CLIENT, PRIMARY, Offer, SourceReport
 
-_STATUS_SECONDS = 2.0
 #: 1,333 files, each of them synced, on a busy disk
 _EXPORT_SECONDS = 30.0
 #: below the client's directory: where it writes copies
@@ -86,7 +85,7 @@ class ClientMemory:
         if company not in self._exported:
             _refuse_odd_id(company)
             answer = ask(self._client_dir, "POST", f"/export?{_query(company)}", seconds=_EXPORT_SECONDS)
-            self._exported[company] = exported_of(company, answer.get("exported", {}).get(company))
+            self._exported[company] = exported_of(company, below(answer, "exported", company))
         exported, place = self._exported[company], self._home.directory(company)
         _refuse_links(place)
         if read_manifest(place / MANIFEST_FILE).sha256 != exported.manifest_sha256:
@@ -140,8 +139,10 @@ def _refuse_links(place: Path) -> None:
 
 def exported_of(company: str, answer: Any) -> Exported:
     try:
-        return Exported(str(answer["manifest_sha256"]), str(answer["snapshot_at"]))
-    except (KeyError, TypeError) as exc:
+        copy = Exported(text_of(answer["manifest_sha256"]), text_of(answer["snapshot_at"]))
+        from_iso(copy.snapshot_at)
+        return copy
+    except (KeyError, TypeError, ValueError, ResilienceError) as exc:
         raise ApplicationError(
             "the client has not said what it exported",
             operation="export company",
@@ -152,8 +153,7 @@ def exported_of(company: str, answer: Any) -> Exported:
 
 def sessions(client_dir: str) -> Dict[str, Mapping[str, Any]]:
     """Status of each session that is open in the running client. Raises Unavailable and ApplicationError."""
-    found = ask(client_dir, "GET", "/status", seconds=_STATUS_SECONDS).get("sessions", [])
-    return {str(each["company"]): each for each in found if isinstance(each, dict) and "company" in each}
+    return {each["company"]: each for each in ask_status(client_dir)["sessions"]}
 
 
 def assess_client(
@@ -204,7 +204,7 @@ def drain(client_dir: str, company: str, *, accept_data_loss: bool) -> Dict[str,
     """
     try:
         answer = ask(client_dir, "POST", f"/drain?{_query(company)}&export=true", seconds=_EXPORT_SECONDS)
-        copy = exported_of(company, (answer.get("drained", {}).get(company) or {}).get("export"))
+        copy = exported_of(company, below(answer, "drained", company, "export"))
     except Unavailable as exc:
         return {"error": exc.cause}
     except ApplicationError as exc:
@@ -227,10 +227,9 @@ def last_copies(client_dir: str, drained: Mapping[str, Any]) -> Dict[str, Any]:
     if not drained:
         return {}
     try:
-        answer = ask(client_dir, "GET", "/status", seconds=_STATUS_SECONDS)
+        known = ask_status(client_dir)["drained"]
     except (Unavailable, ApplicationError):
         return {}  # what it left on disk tells the rest
-    known = (answer.get("drained") or {}).get("companies") or {}
     return {company: copy for company, copy in drained.items() if company in known}
 
 
@@ -238,6 +237,6 @@ def resume(client_dir: str, companies: Sequence[str]) -> None:
     """Let the running client open them again. One that is gone needs no word."""
     for company in companies:
         try:
-            ask(client_dir, "POST", f"/resume?{_query(company)}", seconds=_STATUS_SECONDS)
+            ask(client_dir, "POST", f"/resume?{_query(company)}", seconds=STATUS_SECONDS)
         except (Unavailable, ApplicationError):
             continue
