@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import SessionDataError, StoreError, VerificationFailed
 from ..sessions.directory_source import DirectorySource
-from ..sessions.manifest import MANIFEST_FILE, read_manifest
+from ..sessions.manifest import MANIFEST_FILE, read_entries
 from ..sessions.postgres_store import open_snapshot
 from ..sessions.record import FILES
 from ..sessions.verify import compare, inspect_company, verify_directory
@@ -50,7 +50,7 @@ def _is_nowhere_else(context: FailoverContext, company: str) -> bool:
 
 def _has_new_files(place: Path) -> bool:
     """A new chat is a new file, which leaves all that the manifest knows as it was."""
-    known = {entry.file for entry in read_manifest(place / MANIFEST_FILE).entries()}
+    known = {entry.file for entry in read_entries(place / MANIFEST_FILE)[1]}
     return any(path.name not in known for path in place.glob("*.json"))
 
 
