@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from baileys_resilience.errors import ApplicationError, ResilienceError, Unavailable
+from baileys_resilience.errors import ApplicationError, ResilienceError, StoreError, Unavailable
 from baileys_resilience.failover import live
 from baileys_resilience.failover.client_admin import ask, ask_status, journal_errors
 from baileys_resilience.failover.client_memory import ClientMemory, assess_client, drain
@@ -91,7 +91,7 @@ def test_a_status_that_nobody_understands_leads_to_a_restart(settings: FailoverS
 def test_a_copy_that_it_does_not_name_is_none(directory: Path, said: dict[str, Any]) -> None:
     asked = (f"POST /export?company={COMPANY}", f"POST /drain?company={COMPANY}&export=true")
     with client(directory, dict.fromkeys(asked, (200, said))):
-        with pytest.raises(ApplicationError, match="has not said what it exported"):
+        with pytest.raises(StoreError, match="has not said what it exported"):
             ClientMemory(str(directory), {}).creds(COMPANY)
         with pytest.raises(ApplicationError, match="has not said what it exported"):
             drain(str(directory), COMPANY, accept_data_loss=False)
@@ -101,7 +101,7 @@ def test_a_copy_that_it_does_not_name_is_none(directory: Path, said: dict[str, A
 def test_a_copy_without_a_time_is_none(directory: Path, snapshot_at: Any) -> None:
     copy = {"manifest_sha256": "x", "snapshot_at": snapshot_at}
     answers = {f"POST /export?company={COMPANY}": (200, {"exported": {COMPANY: copy}})}
-    with client(directory, answers), pytest.raises(ApplicationError, match="has not said what it exported"):
+    with client(directory, answers), pytest.raises(StoreError, match="has not said what it exported"):
         ClientMemory(str(directory), {}).creds(COMPANY)
 
 

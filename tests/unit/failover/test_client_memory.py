@@ -16,9 +16,11 @@ from baileys_resilience.clock import now_iso
 from baileys_resilience.errors import ApplicationError, ResilienceError, StepFailed, StoreError, Unavailable
 from baileys_resilience.failover.client_admin import ask, journal_errors
 from baileys_resilience.failover.client_memory import ClientMemory, assess_client, drain, last_copies, resume
+from baileys_resilience.failover.context import FailoverContext
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
-from baileys_resilience.failover.source_reports import Offer, SourceReport
+from baileys_resilience.failover.source_reports import CLIENT, Offer, SourceReport
 from baileys_resilience.failover.sources import refuse_doubtful_client
+from baileys_resilience.failover.staging import stage_companies
 from baileys_resilience.sessions.directory_store import SessionsHome
 from baileys_resilience.sessions.export import export_companies
 from baileys_resilience.sessions.manifest import read_manifest
@@ -139,10 +141,24 @@ def test_another_copy_than_it_says_is_refused(directory: Path, tmp_path: Path) -
     answers = {EXPORT: (200, {"exported": {COMPANY: wrong}})}
     with client(directory, answers), pytest.raises(StoreError, match="another copy than the client made"):
         ClientMemory(str(directory), {}).creds(COMPANY)
-    with client(directory, {EXPORT: (200, {"exported": {}})}), pytest.raises(ApplicationError):
+    with client(directory, {EXPORT: (200, {"exported": {}})}), pytest.raises(StoreError):
         ClientMemory(str(directory), {}).creds(COMPANY)
     with pytest.raises(StoreError, match="has another name"):
         ClientMemory(str(directory), {}).creds("a b")
+
+
+def test_one_that_it_does_not_copy_takes_none_of_the_others_with_it(settings: FailoverSettings) -> None:
+    other = "962302"
+    context = FailoverContext(replace(settings, companies=(COMPANY, other)), "run", FILES)
+    directory = Path(settings.client_dir)
+    for refusal in ((409, {"error": "its export failed (ENOSPC)"}), (200, {})):
+        answers = {
+            EXPORT: (200, {"exported": {COMPANY: exported(directory)}}),
+            f"POST /export?company={other}": refusal,
+        }
+        with client(directory, answers):
+            staged = stage_companies(context, {other: [CLIENT], COMPANY: [CLIENT]})
+        assert (set(staged.sessions), set(staged.failed)) == ({COMPANY}, {other})
 
 
 def test_a_drain_gives_the_last_copy(directory: Path) -> None:

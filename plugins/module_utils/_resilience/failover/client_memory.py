@@ -83,9 +83,7 @@ class ClientMemory:
     def _copy(self, company: str) -> Exported:
         """Let the client write it, once, and look whether what lies there is what it says."""
         if company not in self._exported:
-            _refuse_odd_id(company)
-            answer = ask(self._client_dir, "POST", f"/export?{_query(company)}", seconds=_EXPORT_SECONDS)
-            self._exported[company] = exported_of(company, below(answer, "exported", company))
+            self._exported[company] = _export(self._client_dir, company)
         exported, place = self._exported[company], self._home.directory(company)
         _refuse_links(place)
         if read_manifest(place / MANIFEST_FILE).sha256 != exported.manifest_sha256:
@@ -96,6 +94,16 @@ class ClientMemory:
                 hint=f"is its WA_SESSION_EXPORT_DIR {self._home.path}? Run again",
             )
         return exported
+
+
+def _export(client_dir: str, company: str) -> Exported:
+    """What it refuses for one company says nothing of the others."""
+    _refuse_odd_id(company)
+    try:
+        answer = ask(client_dir, "POST", f"/export?{_query(company)}", seconds=_EXPORT_SECONDS)
+        return exported_of(company, below(answer, "exported", company))
+    except ApplicationError as exc:
+        raise StoreError(exc.cause, operation="let the client export company", subject=company, hint=exc.hint) from exc
 
 
 def copied_by_client(context: FailoverContext) -> List[str]:
