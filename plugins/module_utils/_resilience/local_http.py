@@ -41,13 +41,11 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        owner = _owner_around(self._path)
         opened = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
         opened.limit = time.monotonic() + float(self.timeout or 0)
         opened.settimeout(self.timeout)
         self.sock = opened
-        opened.connect(self._path)
-        _refuse_other(opened, owner)
+        _connect(opened, self._path)
 
 
 def _owner_around(path: str) -> int:
@@ -61,14 +59,26 @@ def _owner_around(path: str) -> int:
         os.close(directory)
 
 
-def _refuse_other(opened: socket.socket, owner: int) -> None:
-    """Whoever may write to the directory may put a link to anybody's socket there, and we may be root: what is said
-    then has to be said to a process of that user.
+def _connect(opened: socket.socket, path: str) -> int:
+    """Returns the process that listens there. Whoever may write to the directory may put a link to anybody's socket
+    there, and we may be root: what is said then has to be said to a process of that user.
     """
+    owner = _owner_around(path)
+    opened.connect(path)
     given = opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _pid, user, _gid = _CREDENTIALS.unpack(given)
+    pid, user, _gid = _CREDENTIALS.unpack(given)
     if os.geteuid() == 0 and user != owner:
         raise PermissionError(f"a process of user {user} listens there, and the directory is that of user {owner}")
+    return int(pid)
+
+
+def listener_of(socket_path: str, *, seconds: float) -> int:
+    """The process that listens there, as the kernel knows it; 0 for one that is not to be seen from here. Raises
+    OSError like :func:`request`.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
+        opened.settimeout(seconds)
+        return _connect(opened, socket_path)
 
 
 def request(socket_path: str, method: str, path: str, *, seconds: float) -> Tuple[int, bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
 from ..errors import ApplicationError, Unavailable
-from ..local_http import request
+from ..local_http import listener_of, request
 
 SOCKET = "admin.sock"
 #: asked before anything is held: of a process that hangs the answer would not be waited for
@@ -55,6 +55,16 @@ def ask(client_dir: str, method: str, path: str, *, seconds: float) -> Dict[str,
             why=str(said.get("name", "")),
         )
     return content
+
+
+def process_of(client_dir: str) -> int:
+    """The process of the running client, which not every service manager tells; 0 where nobody listens, or it is not to
+    be seen from here.
+    """
+    try:
+        return listener_of(str(Path(client_dir) / SOCKET), seconds=STATUS_SECONDS)
+    except OSError:
+        return 0
 
 
 def _sentence(said: object) -> str:

@@ -23,7 +23,7 @@ from ..errors import ApplicationError, ResilienceError, StepFailed, Unavailable
 from ..sessions.model import DEFAULT_DIRECTORY_TEMPLATE
 from ..sessions.record import FILES
 from ..steps.engine import OtherWay
-from .client_admin import ClientRefuses, ask, ask_status, text_of
+from .client_admin import ClientRefuses, ask, ask_status, process_of, text_of
 from .client_memory import EXPORTS, exported_of, sessions
 from .context import FailoverContext
 from .flags import wrong_flags
@@ -133,7 +133,9 @@ def _unfit(context: FailoverContext, answer: Mapping[str, Any]) -> str:
 def _held_flags(context: FailoverContext) -> str:
     """A process whose own environment names the old store would start on it again, whatever .env says."""
     flags = dict(context.flags(context.target))
-    for pid in context.service.status().pids:
+    # Commands of the operator's own (of a container, for instance) tell no process, and its manager may not know all.
+    pids = {*context.service.status().pids, process_of(context.settings.client_dir)} - {0}
+    for pid in sorted(pids):
         wrong = wrong_flags(pid, flags, strict=False)
         if wrong:
             return f"its process holds {', '.join(wrong)} in its environment, which goes before .env at its next start"
