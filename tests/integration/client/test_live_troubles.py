@@ -259,3 +259,30 @@ def back_on_postgres(host: Host, lab: Lab) -> None:
     lab.wait_open()
     assert health(lab) == {("open", "postgres")}
     talk(lab, "taken back")
+
+
+@pytest.mark.parametrize("mode", ["auto", "restart"])
+def test_what_was_written_in_an_outage_outlives_a_move_that_was_told_and_taken_back(
+    host: Host, lab: Lab, mode: str
+) -> None:
+    """Only the application is cut off from its database: epochs grow there, and the journal is of before."""
+    connected = Host(
+        lab,
+        mirror_dir=lab.mirror_dir,
+        code={"source": "none"},
+        database={"port": lab.need_postgres().direct_port},
+        policy={"mode": mode},
+    )
+    lab.break_("network-reset")
+    talk(lab, f"in the outage of the application alone, {mode}")
+    run_until(connected, "record_store")
+    connected.operation().undo("a test")
+    os.kill(host.pid(), signal.SIGKILL)
+    lab.wait_open()
+    lab.heal()
+    processes.wait_until(lambda: states(lab) == {"online"}, "the outage is over", 20)
+    talk(lab, f"taken back, {mode}")
+
+
+def states(lab: Lab) -> set[str]:
+    return {str(each["state"]) for each in sessions(lab.client_dir).values()}
