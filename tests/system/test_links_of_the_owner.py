@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from baileys_resilience.errors import ForeignFiles, Misconfigured, ResilienceError
+from baileys_resilience.errors import ForeignFiles, Misconfigured, ResilienceError, Unavailable
+from baileys_resilience.failover.client_admin import ask
 from baileys_resilience.failover.client_memory import ClientMemory, discard_copies, exported_of
 from baileys_resilience.failover.code import CodeSwitch, _overlay
 from baileys_resilience.failover.copies import expire_copies
@@ -29,6 +30,7 @@ from baileys_resilience.sessions.directory_store import SessionsHome
 from baileys_resilience.sessions.export import export_companies
 from baileys_resilience.sessions.manifest import read_manifest
 from baileys_resilience.sessions.model import RawKey
+from tests.support.client_admin import client
 from tests.support.client_copies import COMPANY as COPIED
 from tests.support.client_copies import KEYS, write_copy
 from tests.support.sources import MemorySource, assert_holds
@@ -371,3 +373,43 @@ def test_the_archived_code_is_copied_as_its_owner_and_links_out_of_it_are_refuse
     assert (worktree / "src" / "lib" / "a.js").read_text() == "new\n"
     assert (worktree / "src" / "b.js").read_text() == "old\n"
     assert (worktree / "src" / "lib" / "a.js").stat().st_uid == UID
+
+
+@contextlib.contextmanager
+def listening(place: Path, user: int) -> Iterator[list[str]]:
+    """Somebody's service, with what it was asked."""
+    place.mkdir()
+    place.chmod(0o755)
+    os.chown(place, user, user)
+    with contextlib.ExitStack() as stack:
+        os.seteuid(user)  # whoever listens is whom the kernel names
+        try:
+            asked = stack.enter_context(client(place, {"GET /status": (200, {"sessions": []})}))
+        finally:
+            os.seteuid(0)
+        yield asked
+
+
+@pytest.mark.parametrize("other", [0, UID + 1])
+def test_nothing_is_asked_of_a_service_that_a_link_of_the_user_leads_to(
+    home: SessionsHome, root: Path, other: int
+) -> None:
+    """Root may open every socket of the machine: that of a container daemon, or of another user's client."""
+    directory, service = root / "app" / "client", root / "run"
+    as_user('mkdir -m 0700 "$1"', directory)
+    with listening(service, other) as asked:
+        as_user('ln -s "$1/admin.sock" "$2/admin.sock"', service, directory)
+        with pytest.raises(Unavailable, match=f"a process of user {other} listens there"):
+            ask(str(directory), "GET", "/status", seconds=2)
+        as_user('mv "$2" "$2.away"; ln -s "$1" "$2"', service, directory)
+        with pytest.raises(Unavailable, match="a link that user"):
+            ask(str(directory), "GET", "/status", seconds=2)
+        assert asked == []
+
+
+def test_the_client_of_the_user_is_asked_wherever_it_listens(home: SessionsHome, root: Path) -> None:
+    directory, service = root / "app" / "client", root / "run"
+    as_user('mkdir -m 0700 "$1"', directory)
+    with listening(service, UID):
+        as_user('ln -s "$1/admin.sock" "$2/admin.sock"', service, directory)
+        assert ask(str(directory), "GET", "/status", seconds=2) == {"sessions": []}

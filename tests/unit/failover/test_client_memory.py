@@ -24,13 +24,16 @@ from baileys_resilience.failover.client_memory import (
     last_copies,
     resume,
 )
+from baileys_resilience.failover.context import FailoverContext
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
-from baileys_resilience.failover.source_reports import Offer, SourceReport
+from baileys_resilience.failover.source_reports import CLIENT, Offer, SourceReport
 from baileys_resilience.failover.sources import refuse_doubtful_client
+from baileys_resilience.failover.staging import stage_companies
 from baileys_resilience.sessions.model import RawCreds, RawKey
 from baileys_resilience.sessions.record import FILES, POSTGRES, StoreRecord
 from tests.support.client_admin import client, dribbling
 from tests.support.client_copies import COMPANY, CREDS, KEYS, write_copy
+from tests.support.synthetic import SMALL_MIX, make_company
 
 EXPORT, DRAIN = f"POST /export?company={COMPANY}&form=file", f"POST /drain?company={COMPANY}&form=file&export=true"
 STATUS = "GET /status"
@@ -160,10 +163,24 @@ def test_another_copy_than_it_says_is_refused(directory: Path, tmp_path: Path) -
     answers = {EXPORT: (200, {"exported": {COMPANY: wrong}})}
     with client(directory, answers), pytest.raises(StoreError, match="another copy than the client made"):
         ClientMemory(str(directory), {}).creds(COMPANY)
-    with client(directory, {EXPORT: (200, {"exported": {}})}), pytest.raises(ApplicationError):
+    with client(directory, {EXPORT: (200, {"exported": {}})}), pytest.raises(StoreError):
         ClientMemory(str(directory), {}).creds(COMPANY)
     with pytest.raises(StoreError, match="has another name"):
         ClientMemory(str(directory), {}).creds("a b")
+
+
+def test_one_that_it_does_not_copy_takes_none_of_the_others_with_it(settings: FailoverSettings) -> None:
+    other = "962302"
+    context = FailoverContext(replace(settings, companies=(COMPANY, other)), "run", FILES)
+    directory, whole = Path(settings.client_dir), make_company(COMPANY, 1, SMALL_MIX)
+    for refusal in ((409, {"error": "its export failed (ENOSPC)"}), (200, {})):
+        answers = {
+            EXPORT: (200, {"exported": {COMPANY: write_copy(directory / "exports", whole=whole)}}),
+            f"POST /export?company={other}&form=file": refusal,
+        }
+        with client(directory, answers):
+            staged = stage_companies(context, {other: [CLIENT], COMPANY: [CLIENT]})
+        assert (set(staged.sessions), set(staged.failed)) == ({COMPANY}, {other})
 
 
 def test_a_drain_gives_the_last_copy(directory: Path) -> None:

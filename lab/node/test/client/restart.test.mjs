@@ -288,6 +288,23 @@ test("a journal of before a failover is not replayed after it", async () => {
   assert.ok(!existsSync(fileOf("journal")));
 });
 
+for (const [epoch, lineage, replayed] of /** @type {const} */ ([
+  [2, "{0,2}", true],
+  [4, "{0,2}", false], // of another epoch: somebody who does not know of lineages has moved the session since
+])) {
+  test(`one of before a move that was taken back is ${replayed ? "" : "not "}replayed in epoch ${epoch} with the lineage ${lineage}`, async () => {
+    await killInOutage();
+    database.proxy.heal();
+    await database.admin.query(
+      "INSERT INTO baileys_resilience.stores (company, store, epoch, since, host, run, lineage) VALUES ($1, 'postgres', $2, now(), 'h', 'r', $3)",
+      [COMPANY, epoch, lineage],
+    );
+    const auth = await startHere();
+    assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(replayed ? 3 : 1));
+    assert.equal(auth.status().epoch, epoch);
+  });
+}
+
 /** A start whose database goes away again behind the take-over. @param {(service: any) => void} breakIt */
 async function startInto(breakIt) {
   const started = await client.startService(database, settings());

@@ -18,18 +18,17 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from urllib.parse import quote, urlencode
 
 from .. import guarded
-from ..clock import now_iso
+from ..clock import from_iso, now_iso
 from ..errors import ApplicationError, ResilienceError, StoreError, Unavailable
 from ..sessions.client_files import COPY_SUFFIX, HandedOver, read_handed_over
 from ..sessions.directory_store import SessionsHome
 from ..sessions.model import KeySink, RawCreds, RawKey, SourceInfo
 from ..sessions.record import StoreOfRecord, StoreRecord
-from .client_admin import SOCKET, ask
+from .client_admin import SOCKET, STATUS_SECONDS, ask, ask_status, below, text_of
 from .context import FailoverContext
 from .settings import FailoverSettings
 from .source_reports import CLIENT, PRIMARY, Offer, SourceReport
 
-_STATUS_SECONDS = 2.0
 #: on a busy disk, behind what its socket has under way
 _EXPORT_SECONDS = 30.0
 #: below the client's directory: where it writes copies
@@ -85,9 +84,7 @@ class ClientMemory:
     def _copy(self, company: str) -> HandedOver:
         """Let the client write it, once, and look whether what lies there is what it says."""
         if company not in self._exported:
-            _refuse_odd_id(company)
-            answer = ask(self._client_dir, "POST", f"/export?{_query(company, AS_FILE)}", seconds=_EXPORT_SECONDS)
-            self._exported[company] = exported_of(company, answer.get("exported", {}).get(company))
+            self._exported[company] = _export(self._client_dir, company)
         if company not in self._read:
             self._read[company] = self._read_copy(company, self._exported[company].sha256)
         return self._read[company]
@@ -103,6 +100,16 @@ class ClientMemory:
             subject=company,
             hint=f"is its WA_SESSION_EXPORT_DIR {exports}? Run again",
         )
+
+
+def _export(client_dir: str, company: str) -> Exported:
+    """What it refuses for one company says nothing of the others."""
+    _refuse_odd_id(company)
+    try:
+        answer = ask(client_dir, "POST", f"/export?{_query(company, AS_FILE)}", seconds=_EXPORT_SECONDS)
+        return exported_of(company, below(answer, "exported", company))
+    except ApplicationError as exc:
+        raise StoreError(exc.cause, operation="let the client export company", subject=company, hint=exc.hint) from exc
 
 
 def copied_by_client(context: FailoverContext) -> List[str]:
@@ -138,8 +145,10 @@ def _refuse_odd_id(company: str) -> None:
 
 def exported_of(company: str, answer: Any) -> Exported:
     try:
-        return Exported(str(answer["sha256"]), str(answer["snapshot_at"]))
-    except (KeyError, TypeError) as exc:
+        copy = Exported(text_of(answer["sha256"]), text_of(answer["snapshot_at"]))
+        from_iso(copy.snapshot_at)
+        return copy
+    except (KeyError, TypeError, ValueError, ResilienceError) as exc:
         raise ApplicationError(
             "the client has not said what it exported",
             operation="export company",
@@ -150,8 +159,7 @@ def exported_of(company: str, answer: Any) -> Exported:
 
 def sessions(client_dir: str) -> Dict[str, Mapping[str, Any]]:
     """Status of each session that is open in the running client. Raises Unavailable and ApplicationError."""
-    found = ask(client_dir, "GET", "/status", seconds=_STATUS_SECONDS).get("sessions", [])
-    return {str(each["company"]): each for each in found if isinstance(each, dict) and "company" in each}
+    return {each["company"]: each for each in ask_status(client_dir)["sessions"]}
 
 
 def assess_client(
@@ -202,7 +210,7 @@ def drain(client_dir: str, company: str, *, accept_data_loss: bool) -> Dict[str,
     """
     try:
         answer = ask(client_dir, "POST", f"/drain?{_query(company, AS_FILE)}&export=true", seconds=_EXPORT_SECONDS)
-        copy = exported_of(company, (answer.get("drained", {}).get(company) or {}).get("export"))
+        copy = exported_of(company, below(answer, "drained", company, "export"))
     except Unavailable as exc:
         return {"error": exc.cause}
     except ApplicationError as exc:
@@ -225,10 +233,9 @@ def last_copies(client_dir: str, drained: Mapping[str, Any]) -> Dict[str, Any]:
     if not drained:
         return {}
     try:
-        answer = ask(client_dir, "GET", "/status", seconds=_STATUS_SECONDS)
+        known = ask_status(client_dir)["drained"]
     except (Unavailable, ApplicationError):
         return {}  # what it left on disk tells the rest
-    known = (answer.get("drained") or {}).get("companies") or {}
     return {company: copy for company, copy in drained.items() if company in known}
 
 
@@ -236,6 +243,6 @@ def resume(client_dir: str, companies: Sequence[str]) -> None:
     """Let the running client open them again. One that is gone needs no word."""
     for company in companies:
         try:
-            ask(client_dir, "POST", f"/resume?{_query(company)}", seconds=_STATUS_SECONDS)
+            ask(client_dir, "POST", f"/resume?{_query(company)}", seconds=STATUS_SECONDS)
         except (Unavailable, ApplicationError):
             continue

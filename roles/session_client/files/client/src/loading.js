@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { encode } from "./codec.js";
 import { credsOf } from "./creds.js";
 import { CopyRefused, CredsInvalid, Fenced, KeysUndecodable, Unavailable, UnknownCompany, wordsOf } from "./errors.js";
-import { newToken, takeOver } from "./fence.js";
+import { isOfNow, newToken, takeOver } from "./fence.js";
 import { Memory, nameOf } from "./memory.js";
 import { inPieces } from "./pieces.js";
 import { Session } from "./session.js";
@@ -52,7 +52,7 @@ async function fromDatabase(service, company, token) {
     journal = null;
     owner = await take(null);
   }
-  if (journal && journal.header.epoch !== owner.epoch) {
+  if (journal && !isOfNow(owner, journal.header.epoch)) {
     await refuse(service, company, `the journal is of epoch ${journal.header.epoch}, the store of record of epoch ${owner.epoch}`);
     journal = null;
   }

@@ -2,7 +2,7 @@
 // The database is back: it is made equal to memory, key by key, in one transaction, and looked at before that commits.
 import { decode, encode } from "./codec.js";
 import { SessionClientError, Unavailable } from "./errors.js";
-import { fenced, takeOver } from "./fence.js";
+import { fenced, isOfNow, takeOver } from "./fence.js";
 import { digestOf } from "./journal.js";
 import { nameOf } from "./memory.js";
 import { inPieces } from "./pieces.js";
@@ -21,7 +21,7 @@ import { inPieces } from "./pieces.js";
  * @typedef {{company: string, token: string, tokens: string[], identity: string, epoch: number, memory: Memory,
  *   touched: Touched, deleted: Set<string>, earlier: Set<number> | null}} Replay `deleted`: names of keys that this process has
  *   deleted; `earlier`: backends that may still do something of before the outage, null for all of this process
- * @typedef {{written: number, removed: number, adopted: number, fenced: boolean}} Replayed
+ * @typedef {{written: number, removed: number, adopted: number, epoch: number, fenced: boolean}} Replayed
  */
 
 /**
@@ -34,7 +34,7 @@ import { inPieces } from "./pieces.js";
 export async function replay(query, sql, replay, deadlineMs) {
   const { company, token, tokens, identity, memory } = replay;
   const owner = await takeOver(query, { company, token, identity, mine: tokens });
-  if (owner.epoch !== replay.epoch) {
+  if (!isOfNow(owner, replay.epoch)) {
     throw fenced(company, `its store of record has moved on (epoch ${owner.epoch}, ours is ${replay.epoch})`);
   }
   if (!owner.fenced) await endEarlier(query, identity, replay.earlier);
@@ -47,7 +47,7 @@ export async function replay(query, sql, replay, deadlineMs) {
   await check(query, sql, replay, deadlineMs, upserts, deletes);
   // Rows that somebody else added: the session does not know them, and they harm nobody.
   memory.apply(adopted);
-  return { written: upserts.length, removed: deletes.length, adopted: adopted.length, fenced: owner.fenced };
+  return { written: upserts.length, removed: deletes.length, adopted: adopted.length, epoch: owner.epoch, fenced: owner.fenced };
 }
 
 /** What the database holds of a company, in canonical form. @param {Query} query in a transaction @param {Statements} sql

@@ -42,6 +42,8 @@ export class Service {
     this.sessions = new Map();
     /** Those that had to end, and why, until they are opened again. @type {Map<string, {at: string, error: string}>} */
     this.stopped = new Map();
+    /** Where a move has put a session: the flag of this process is of before. @type {Map<string, "postgres" | "files">} */
+    this.moved = new Map();
     this.limits = new Limits(this);
     this.handover = new Handover(this);
     /** @type {(() => Promise<void>) | null} */
@@ -76,8 +78,9 @@ export class Service {
     return join(this.settings.sessionsDir, `${COMPANY_PREFIX}${company}`);
   }
 
-  /** @param {string} company @param {"postgres" | "files"} [store] where it lives */
-  async open(company, store = "postgres") {
+  /** @param {string} company @param {"postgres" | "files"} [given] where it lives, unless this process has seen it move */
+  async open(company, given = "postgres") {
+    const store = this.moved.get(company) ?? given;
     if (store === "postgres") this.requireDatabase();
     if (this.sessions.has(company)) {
       throw new SessionClientError(`company ${company} is open already in this process`, {

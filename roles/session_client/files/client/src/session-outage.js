@@ -315,6 +315,7 @@ export class Outage {
     await this.noteToken(this.token);
     const done = await this.service.writer.replay(session, this.token, this.touched);
     session.fenced = done.fenced;
+    session.epoch = done.epoch;
     await this.caching;
     // Before anything else: beside a session that goes on they would be a session of before. If they stay, the outage does.
     await this.service.files.removeCopies(session.company, this.journal);
