@@ -28,11 +28,13 @@ _PART = re.compile(
 )
 #: what the page says of plans where sessions move while they run; it shows those with a restart
 _MODE_LIVE = re.compile(
-    r"says `(?P<mode>mode live: [^`]+)` behind its first line, it also says `(?P<source>[^`]+)` instead of the primary"
-    r" or the mirror, and `(?P<held>[^`]+)` instead of `(?P<down>[^`]+)`, here and in every plan below"
+    r"says `(?P<mode>mode live: [^`]+)` behind its first line, it also says `(?P<source>[^`]+)` \(in the table of a"
+    r" report: `(?P<cell>[^`]+)`\) instead of the primary or the mirror, and `(?P<held>[^`]+)` instead of"
+    r" `(?P<down>[^`]+)`, here and in every plan below"
 )
-_FIRST_LINE = re.compile(r"^( *- ')([^ ]+: fail(?:over|back) of .* to \w+')$", re.MULTILINE)
+_FIRST_LINE = re.compile(r"^( *- '|)([^ ]+: fail(?:over|back) of .* to \w+)('|)$", re.MULTILINE)
 _SOURCE = re.compile(r"keys from (?:primary or mirror|primary|mirror)\b")
+_CELL = re.compile(r"(?<=\| )(?:primary|mirror)(?= \|)")
 _QUALIFIERS = ("when", "exits", "types")
 DIRECTIVES = (*_QUALIFIERS, "each", "also", "heal", "new server", "messages")
 
@@ -88,7 +90,8 @@ def in_mode_live(section: Section) -> Section:
         if isinstance(step, Event):
             return step
         output = _SOURCE.sub(note["source"], step.output).replace(note["down"], note["held"])
-        output = _FIRST_LINE.sub(rf"\1\2\n\1  {note['mode']}'", output)
+        output = _CELL.sub(note["cell"], output)
+        output = _FIRST_LINE.sub(rf"\1\2\3\n\1  {note['mode']}\3", output)
         return replace(step, output=output)
 
     return replace(section, steps=[changed(step) for step in section.steps])
