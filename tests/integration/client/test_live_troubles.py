@@ -17,6 +17,8 @@ from baileys_resilience.failover import live, live_steps
 from baileys_resilience.failover.client_memory import sessions
 from baileys_resilience.failover.context import FailoverContext
 from baileys_resilience.failover.live import LIVE, RESTART
+from baileys_resilience.sessions.published import reconcile
+from baileys_resilience.sessions.record import StoreRecord
 from lab import Lab, processes
 from tests.integration.client.test_failover_in_an_outage import talk
 from tests.integration.client.test_live import health, host, logins, mode_of, run_until
@@ -286,3 +288,19 @@ def test_what_was_written_in_an_outage_outlives_a_move_that_was_told_and_taken_b
 
 def states(lab: Lab) -> set[str]:
     return {str(each["state"]) for each in sessions(lab.client_dir).values()}
+
+
+def test_what_was_taken_back_while_the_database_was_away_again_is_told_there_later(host: Host, lab: Lab) -> None:
+    """Until the mirror's service has told it, PostgreSQL says files: the client must not lose its journal by that."""
+    settings = host.settings()
+    run_until(Host(lab, mirror_dir=lab.mirror_dir, code={"source": "none"}, policy={"mode": "restart"}), "record_store")
+    lab.break_("postgres-kill")
+    host.operation().undo("a test")
+    lab.wait_open()
+    talk(lab, "taken back, and the database is away")
+    lab.heal()
+    processes.wait_until(lambda: not states(lab), "its client has seen what PostgreSQL says", 20)
+    reconcile(StoreRecord(settings.state), settings.database, settings.host, settings.companies)
+    processes.wait_until(lambda: states(lab) == {"online"}, "the sessions are open again", 20)
+    lab.wait_open()
+    talk(lab, "told")

@@ -305,6 +305,18 @@ for (const [epoch, lineage, replayed] of /** @type {const} */ ([
   });
 }
 
+test("one stays while the database says files, and is replayed once it is told that the move was taken back", async () => {
+  await killInOutage();
+  database.proxy.heal();
+  await database.admin.query("INSERT INTO baileys_resilience.stores VALUES ($1, 'files', 1, now(), 'h', 'r')", [COMPANY]);
+  await client.refuses(startHere(), "Fenced", /lives in files on h/);
+  assert.ok(existsSync(fileOf("journal")));
+  await database.admin.query("UPDATE baileys_resilience.stores SET store = 'postgres', epoch = 2, lineage = '{0,2}'");
+  const auth = await startHere();
+  assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(3));
+  assert.equal(auth.status().state, "online");
+});
+
 /** A start whose database goes away again behind the take-over. @param {(service: any) => void} breakIt */
 async function startInto(breakIt) {
   const started = await client.startService(database, settings());

@@ -4,7 +4,7 @@
 // frozen server only now reads then changes nothing.
 import { randomUUID } from "node:crypto";
 
-import { Fenced } from "./errors.js";
+import { Fenced, Unavailable } from "./errors.js";
 
 /** @typedef {import("./tables.js").Query} Query */
 
@@ -40,13 +40,14 @@ export const newToken = () => randomUUID();
  * Takes the session over. `mine`: the tokens that the session was last written under; null when whoever wrote it last does
  * not matter, because everything is loaded anew. Throws Fenced when somebody else wrote it since.
  * @param {Query} query in a transaction
- * @param {{company: string, token: string, identity: string, mine: string[] | null}} claim
+ * @param {{company: string, token: string, identity: string, mine: string[] | null, epoch?: number}} claim `epoch`: the one
+ *   that this process knows
  * @returns {Promise<Owner>}
  */
-export async function takeOver(query, { company, token, identity, mine }) {
+export async function takeOver(query, { company, token, identity, mine, epoch = 0 }) {
   const { rows: available } = await query(AVAILABLE);
   const { writers, stores, lineage } = available[0];
-  const store = stores ? await storeIn(query, company, lineage) : { epoch: 0, lineage: 0 };
+  const store = stores ? await storeIn(query, { company, epoch }, lineage) : { epoch: 0, lineage: 0 };
   if (!writers) return { ...store, fenced: false };
   const { rowCount } = await query(TAKE, [company, token, identity, mine]);
   if (rowCount) return { ...store, fenced: true };
@@ -62,12 +63,14 @@ const writtenBy = (company, by) =>
  * @param {Owner} owner @param {number} epoch */
 export const isOfNow = (owner, epoch) => owner.lineage <= epoch && epoch <= owner.epoch;
 
-/** @param {Query} query @param {string} company @param {boolean} lineage whether the table has it */
-async function storeIn(query, company, lineage) {
+/** @param {Query} query @param {{company: string, epoch: number}} claim @param {boolean} lineage whether the table has it */
+async function storeIn(query, { company, epoch }, lineage) {
   const { rows } = await query(storeOf(lineage), [company]);
   const [entry] = rows;
   if (entry?.store === "files") {
-    throw fenced(company, `this session lives in files on ${entry.host} since ${entry.since.toISOString()}, and not in PostgreSQL`);
+    const where = `this session lives in files on ${entry.host} since ${entry.since.toISOString()}, and not in PostgreSQL`;
+    if (Number(entry.epoch) < epoch) throw new Unavailable(`company ${company}: ${where}; that move was taken back, which is not told there yet`, { company });
+    throw Object.assign(fenced(company, where), { mayPass: true, retryable: true });
   }
   return { epoch: Number(entry?.epoch ?? 0), lineage: Number(entry?.lineage ?? 0) };
 }

@@ -47,7 +47,7 @@ async function fromDatabase(service, company, token) {
   try {
     owner = await take(journal?.header.tokens ?? null);
   } catch (error) {
-    if (!(error instanceof Fenced) || !journal) throw error;
+    if (!(error instanceof Fenced) || error.mayPass || !journal) throw error;
     await refuse(service, company, error.message);
     journal = null;
     owner = await take(null);
@@ -61,7 +61,7 @@ async function fromDatabase(service, company, token) {
     try {
       return await replayLeft(service, company, loaded, journal);
     } catch (error) {
-      if (!(error instanceof Fenced)) throw error;
+      if (!(error instanceof Fenced) || error.mayPass) throw error;
       await refuse(service, company, error.message);
       return fromDatabase(service, company, newToken());
     }

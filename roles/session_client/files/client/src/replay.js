@@ -33,7 +33,7 @@ import { inPieces } from "./pieces.js";
  */
 export async function replay(query, sql, replay, deadlineMs) {
   const { company, token, tokens, identity, memory } = replay;
-  const owner = await takeOver(query, { company, token, identity, mine: tokens });
+  const owner = await takeOver(query, { company, token, identity, mine: tokens, epoch: replay.epoch });
   if (!isOfNow(owner, replay.epoch)) {
     throw fenced(company, `its store of record has moved on (epoch ${owner.epoch}, ours is ${replay.epoch})`);
   }

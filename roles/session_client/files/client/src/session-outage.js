@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A session while its database is away: where its writes go, what is told of it, and the way back.
-import { SessionStopped, Unavailable, isSomebodyElses, wordsOf } from "./errors.js";
+import { Fenced, SessionStopped, Unavailable, isSomebodyElses, wordsOf } from "./errors.js";
 import { newToken } from "./fence.js";
 import { digestOf } from "./journal.js";
 import { nameOf } from "./memory.js";
@@ -356,7 +356,7 @@ export class Outage {
     this.end();
     await this.caching;
     await this.journal?.close().catch(() => undefined);
-    if (reason instanceof SessionStopped) return;
+    if (reason instanceof SessionStopped || (reason instanceof Fenced && reason.mayPass)) return;
     const { company } = this.session;
     await this.service.files.setAside(company).catch((error) => {
       // The next start looks at them, and does so itself.
