@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import { readCache, writeCache } from "./cache.js";
 import { makePrivateDirectory, removeIfThere, setAside, syncDirectory } from "./disk.js";
 import { CopyRefused, FilesFailed, Misconfigured, WriterBusy, codeOf } from "./errors.js";
-import { isDead } from "./identity.js";
+import { isDead, isOfAnotherContainer } from "./identity.js";
 import { Journal, readJournal } from "./journal.js";
 
 export class SessionFiles {
@@ -75,7 +75,8 @@ export class SessionFiles {
   async #removeDead(company, path) {
     const holder = await readFile(path, "utf8").catch(() => null);
     if (holder === null) return; // gone meanwhile
-    if (holder !== this.identity && !isDead(holder)) throw busy(company, holder);
+    // Containers that run beside each other have a directory each.
+    if (holder !== this.identity && !isDead(holder) && !isOfAnotherContainer(holder)) throw busy(company, holder);
     // Renamed first, so that of two who see the same dead holder only one removes a mark, and never that of the other.
     const away = `${path}.${randomBytes(4).toString("hex")}.dead`;
     await rename(path, away).catch((error) => {
