@@ -46,8 +46,8 @@ class Waiting:
         self._failures, self._not_before = 0, -math.inf
 
     def failed(self, now: float, retry_after: Optional[float]) -> None:
-        """Leave it alone: for as long as it asks, or for twice as long as before; by chance up to half as long again, so
-        that hosts that met the same outage do not come back together.
+        """Leave it alone: for as long as it asks, or for twice as long as before; by chance up to half as long again,
+        so that hosts that met the same outage do not come back together.
         """
         self._failures += 1
         if retry_after is not None and 0 < retry_after < math.inf:
