@@ -50,6 +50,11 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+def from_seconds(seconds: float) -> datetime:
+    """Of seconds since 1970."""
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
 def to_iso(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).strftime(FORMAT)
 

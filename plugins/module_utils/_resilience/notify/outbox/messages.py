@@ -8,10 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Any, Dict, Mapping, Optional
 
-from ...clock import Clock, in_words, to_iso
+from ...clock import Clock, from_seconds, in_words, to_iso
 from ...errors import StoreError
 from ..model import Notification
 
@@ -48,7 +47,7 @@ class Message:
 
     @property
     def put_at(self) -> str:
-        return to_iso(datetime.fromtimestamp(float(self.stamp["wall"]), timezone.utc))
+        return to_iso(from_seconds(float(self.stamp["wall"])))
 
     def to_bytes(self) -> bytes:
         told = self.notification
