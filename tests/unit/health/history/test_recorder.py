@@ -221,7 +221,7 @@ def test_the_file_stays_below_its_limit_and_what_goes_first_is_what_no_chart_nee
         found = history.reader.times("company 1", OPERATION, window)
         assert found.window == window
         assert found.total.samples == 6 * min((now - window.start) // 60, 3 * 24 * 60)
-    old = Window.between(now - 2 * DAY, now - 2 * DAY + 3600, 60)
+    old = Window.between(status.trimmed[60] - 3600, status.trimmed[60], 60)
     found = history.reader.times("company 1", OPERATION, old)
     assert found.window.step == 600, "coarser, and it says so"
     assert found.total.samples == 6 * (found.window.end - found.window.start) // 60
