@@ -89,7 +89,7 @@ def test_a_status_that_nobody_understands_leads_to_a_restart(settings: FailoverS
 
 @pytest.mark.parametrize("said", [{}, {"exported": []}, {"exported": {COMPANY: "x"}}, {"drained": {COMPANY: [1]}}])
 def test_a_copy_that_it_does_not_name_is_none(directory: Path, said: dict[str, Any]) -> None:
-    asked = (f"POST /export?company={COMPANY}", f"POST /drain?company={COMPANY}&export=true")
+    asked = (f"POST /export?company={COMPANY}&form=file", f"POST /drain?company={COMPANY}&form=file&export=true")
     with client(directory, dict.fromkeys(asked, (200, said))):
         with pytest.raises(StoreError, match="has not said what it exported"):
             ClientMemory(str(directory), {}).creds(COMPANY)
@@ -99,16 +99,16 @@ def test_a_copy_that_it_does_not_name_is_none(directory: Path, said: dict[str, A
 
 @pytest.mark.parametrize("snapshot_at", ["yesterday", None, 5, "2026-01-31T03:00:00Z\x1b[2J"])
 def test_a_copy_without_a_time_is_none(directory: Path, snapshot_at: Any) -> None:
-    copy = {"manifest_sha256": "x", "snapshot_at": snapshot_at}
-    answers = {f"POST /export?company={COMPANY}": (200, {"exported": {COMPANY: copy}})}
+    copy = {"sha256": "x", "snapshot_at": snapshot_at}
+    answers = {f"POST /export?company={COMPANY}&form=file": (200, {"exported": {COMPANY: copy}})}
     with client(directory, answers), pytest.raises(StoreError, match="has not said what it exported"):
         ClientMemory(str(directory), {}).creds(COMPANY)
 
 
 @pytest.mark.parametrize("hold", [None, "", 5, "a\nb"])
 def test_a_hold_without_an_id_is_none(settings: FailoverSettings, hold: Any) -> None:
-    asked = f"POST /store?company={COMPANY}&phase=hold&to=files&holdMs=25000"
-    copy = {"manifest_sha256": "x", "snapshot_at": "2026-01-31T03:00:00Z"}
+    asked = f"POST /store?company={COMPANY}&phase=hold&to=files&holdMs=25000&form=file"
+    copy = {"sha256": "x", "snapshot_at": "2026-01-31T03:00:00Z"}
     context, answers = FailoverContext(settings, "", "files"), {asked: (200, {"hold": hold, "export": copy})}
     with client(Path(settings.client_dir), answers), pytest.raises(ApplicationError, match="which hold this is"):
         live.hold(context, COMPANY)

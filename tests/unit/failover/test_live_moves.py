@@ -59,11 +59,14 @@ class Service:
     """Runs as process 0 was never: what it was told is remembered."""
 
     def __init__(self, *pids: int) -> None:
-        self.pids = pids
+        self.live = pids
         self.told: list[tuple[str, Mapping[str, str]]] = []
 
     def status(self) -> ServiceStatus:
-        return ServiceStatus(bool(self.pids), self.pids)
+        return ServiceStatus(bool(self.live), self.live)
+
+    def pids(self) -> tuple[int, ...]:
+        return self.live
 
     def stop(self) -> ServiceStatus:
         self.told.append(("stop", {}))

@@ -281,29 +281,12 @@ test("a journal is not replayed over what another process wrote since", async ()
 test("a journal of before a failover is not replayed after it", async () => {
   await killInOutage();
   database.proxy.heal();
-  await database.admin.query("INSERT INTO baileys_resilience.stores VALUES ($1, 'postgres', 2, now(), 'h', 'r')", [COMPANY]);
+  await database.admin.query("INSERT INTO baileys_resilience.stores VALUES ($1, 'postgres', 2, now(), 'h', 'r', now(), '{0,1}')", [COMPANY]); // a lineage of another epoch
   const auth = await startHere();
   assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(1));
   assert.match(auth.logger.lines.error.join(), /epoch/);
   assert.ok(!existsSync(fileOf("journal")));
 });
-
-for (const [epoch, lineage, replayed] of /** @type {const} */ ([
-  [2, "{0,2}", true],
-  [4, "{0,2}", false], // of another epoch: somebody who does not know of lineages has moved the session since
-])) {
-  test(`one of before a move that was taken back is ${replayed ? "" : "not "}replayed in epoch ${epoch} with the lineage ${lineage}`, async () => {
-    await killInOutage();
-    database.proxy.heal();
-    await database.admin.query(
-      "INSERT INTO baileys_resilience.stores (company, store, epoch, since, host, run, lineage) VALUES ($1, 'postgres', $2, now(), 'h', 'r', $3)",
-      [COMPANY, epoch, lineage],
-    );
-    const auth = await startHere();
-    assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(replayed ? 3 : 1));
-    assert.equal(auth.status().epoch, epoch);
-  });
-}
 
 test("one stays while the database says files, and is replayed once it is told that the move was taken back", async () => {
   await killInOutage();
@@ -395,4 +378,20 @@ test("the mark of a process that was killed does not keep the next one out", asy
   await assert.rejects(startHere(), { name: "WriterBusy" });
   await child.kill();
   assert.equal((await startHere()).status().state, "online");
+});
+
+test("a process that ends while nothing arrives from its database leaves the cache of an orderly end for each session, and begins no outage", async () => {
+  const auth = await startHere();
+  const more = ["2", "3", "4"];
+  for (const company of more) {
+    await client.addCompany(database.admin, undefined, company);
+    await usePostgresAuthState(company, { service: auth.service });
+  }
+  database.proxy.drop();
+  await auth.service.close();
+  assert.deepEqual(auth.sentry.sent, []);
+  assert.deepEqual(client.filesIn(dir), [...more, COMPANY].map((company) => `${company}.cache`).sort());
+  const again = await startHere();
+  assert.equal(again.status().state, "outage");
+  assert.deepEqual(await again.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(1) });
 });

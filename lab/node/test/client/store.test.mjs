@@ -267,6 +267,30 @@ test("a hold in an outage that ends goes on in its journal, and the database get
   assert.deepEqual(await stored(), client.record(3));
 });
 
+test("a hold that begins while a session waits for its turn to come back keeps no other from coming back", async () => {
+  await client.addCompany(database.admin, undefined, "2");
+  const auth = await open({ poolSize: 2 }); // one at a time
+  const { replays } = auth.service;
+  const turn = client.deferred();
+  void replays.take(() => turn.promise);
+  database.proxy.refuse();
+  await auth.keys.set(alice(2));
+  database.proxy.heal();
+  await client.until("the first one waits for its turn", () => replays.waiting.length);
+  const other = await usePostgresAuthState("2", { service: auth.service });
+  const held = await auth.moving.hold(COMPANY, "files");
+  await auth.moving.seal(COMPANY, held.hold);
+  database.proxy.refuse();
+  await other.state.keys.set(alice(2));
+  database.proxy.heal();
+  turn.resolve();
+  await client.until("the other is back", () => other.status().state === "online");
+  assert.deepEqual([auth.status().hold?.phase, auth.status().state], ["sealed", "outage"]);
+  await auth.moving.abort(COMPANY, held.hold);
+  await client.until("the first one is back as well", () => auth.status().state === "online");
+  assert.deepEqual(await stored(), client.record(2));
+});
+
 test("on the way back the database must hold what memory holds, and then the session is fenced and journaled as ever", async () => {
   const auth = await open();
   await auth.moving.move(COMPANY, "files");

@@ -24,7 +24,7 @@ from ..sessions.model import DEFAULT_DIRECTORY_TEMPLATE
 from ..sessions.record import FILES
 from ..steps.engine import OtherWay
 from .client_admin import ClientRefuses, ask, ask_status, process_of, text_of
-from .client_memory import EXPORTS, exported_of, sessions
+from .client_memory import AS_FILE, EXPORTS, exported_of, sessions
 from .context import FailoverContext
 from .flags import wrong_flags
 from .settings import FailoverSettings
@@ -134,7 +134,7 @@ def _held_flags(context: FailoverContext) -> str:
     """A process whose own environment names the old store would start on it again, whatever .env says."""
     flags = dict(context.flags(context.target))
     # Commands of the operator's own (of a container, for instance) tell no process, and its manager may not know all.
-    pids = {*context.service.status().pids, process_of(context.settings.client_dir)} - {0}
+    pids = {*context.service.pids(), process_of(context.settings.client_dir)} - {0}
     for pid in sorted(pids):
         wrong = wrong_flags(pid, flags, strict=False)
         if wrong:
@@ -167,9 +167,10 @@ def hold(context: FailoverContext, company: str) -> Dict[str, str]:
     where its old store alone lacks what was written since a while.
     """
     milliseconds = str(round(_HOLD_SECONDS * 1000))
-    answer = _request(context.settings, company, "hold", _EXPORT_SECONDS, to=context.target, holdMs=milliseconds)
+    options = {"to": context.target, "holdMs": milliseconds, **AS_FILE}
+    answer = _request(context.settings, company, "hold", _EXPORT_SECONDS, **options)
     copy = exported_of(company, answer.get("export"))
-    held = {"hold": _id_of(answer), "manifest_sha256": copy.manifest_sha256, "snapshot_at": copy.snapshot_at}
+    held = {"hold": _id_of(answer), **copy.as_dict()}
     return {**held, "outage": "yes"} if _in_outage(context, company) else held
 
 

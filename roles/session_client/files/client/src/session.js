@@ -252,7 +252,7 @@ export class Session {
     await this.outage?.abandon(reason);
     this.outage = null;
     await this.service.lock.release(this.company);
-    await this.service.forget(this);
+    await this.service.forgetStopped(this, reason);
     void this.socket?.end(reason);
   }
 
