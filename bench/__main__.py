@@ -11,13 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import cases, client_cases, failover, report
+from bench import cases, client_cases, failover, history, report
 from bench.measure import Result
 from lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAYBOOK_ROUNDS = 3  # half a minute each
-PARTS = ("sessions", "client", "playbooks")
+PARTS = ("sessions", "client", "playbooks", "history")
 
 
 def main() -> int:
@@ -59,6 +59,8 @@ def _show(part: str, results: list[Result], arguments: argparse.Namespace) -> No
 def measure(work: Path, part: str, rounds: int, *, quick: bool) -> list[Result]:
     if part == "playbooks":
         return failover.run(work / "app", min(rounds, PLAYBOOK_ROUNDS))
+    if part == "history":
+        return history.run(work / "history", rounds)
     lab = Lab.up(work / f"lab-{part}", app=False)
     try:
         if part == "sessions":

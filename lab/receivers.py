@@ -3,7 +3,8 @@
 """Stand-ins for Sentry and the Telegram Bot API, which record what they are sent. Runs as `python -m lab.receivers`.
 
 Each answer carries the header `X-Lab-Stand-In` and each record `"stand_in": true`: nobody can take them for the real
-services. `POST /control {"telegram_429": {"times": 1, "retry_after": 3}}` on the Telegram port makes it refuse.
+services. `POST /control {"fault": {"kind": "429", "times": 1, "retry_after": 3}}` on either port makes that one refuse
+its next requests, hang, or drop them (KINDS).
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from urllib.parse import parse_qs
 from .state import write_private
 
 MAX_BODY_BYTES = 20 << 20
+#: what a request can meet: an answer with that status; no answer; a connection that is closed before anything is done
+#: with the request, or after it was recorded
+KINDS = ("400", "401", "403", "429", "500", "hang", "drop", "drop_after")
+HANG_SECONDS = 60.0
+DESCRIPTIONS = {"400": "Bad Request: told to refuse", "401": "Unauthorized", "403": "Forbidden", "500": "Internal"}
 
 
 class Recorder:
@@ -39,10 +45,39 @@ class Recorder:
             stream.write(line)
 
 
+class Faults:
+    """What the next requests of one service meet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kind, self._times = "", 0
+        self.retry_after = 1
+        #: set when nothing hangs any more
+        self.released = threading.Event()
+
+    def order(self, kind: str = "", times: int = 1, retry_after: int = 1) -> None:
+        """`times` 0 ends it, and lets go what hangs."""
+        if kind not in KINDS and times:
+            raise ValueError(f"kind is one of {', '.join(KINDS)}")
+        with self._lock:
+            self._kind, self._times, self.retry_after = kind, times, retry_after
+            self.released.set()
+            self.released = threading.Event()
+
+    def next(self) -> str:
+        with self._lock:
+            if self._times <= 0:
+                return ""
+            self._times -= 1
+            return self._kind
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     service = ""
     recorder: Recorder
+    faults: Faults
+    silent = False
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: request lines of the Bot API hold the token."""
@@ -58,9 +93,59 @@ class Handler(BaseHTTPRequestHandler):
             return data
         raise ValueError(f"content encoding {encoding} is not understood by this stand-in")
 
+    def do_POST(self) -> None:
+        try:
+            content = self.body()
+            if self.path == "/control":
+                self.control(json.loads(content or b"{}"))
+                return
+        except (ValueError, OSError, zlib.error) as exc:
+            self.recorder.add({"type": "unreadable", "error": str(exc)})
+            self.refuse(400, f"Bad Request: {exc}")
+            return
+        fault = self.faults.next()
+        self.silent = fault == "drop_after"
+        if not self.met(fault):
+            self.take(content)
+
+    def take(self, content: bytes) -> None:
+        """A request that meets no fault."""
+        raise NotImplementedError
+
+    def refuse(self, status: int, description: str) -> None:
+        self.answer(status, {"detail": description})
+
+    def control(self, values: dict[str, Any]) -> None:
+        try:
+            self.faults.order(**(values.get("fault") or {"times": 0}))
+        except (TypeError, ValueError) as exc:
+            self.answer(400, {"ok": False, "description": str(exc)})
+        else:
+            self.answer(200, {"ok": True})
+
+    def met(self, fault: str) -> bool:
+        """Whether the request is over with this fault."""
+        if fault in ("", "drop_after"):
+            return False
+        self.recorder.add({"type": "refused", "fault": fault})
+        if fault == "hang":
+            self.faults.released.wait(HANG_SECONDS)
+        if fault in ("hang", "drop"):
+            self.close_connection = True
+        elif fault == "429":
+            self.refuse(429, f"Too Many Requests: retry after {self.faults.retry_after}")
+        else:
+            self.refuse(int(fault), DESCRIPTIONS.get(fault, "told to refuse"))
+        return True
+
     def answer(self, status: int, content: dict[str, Any]) -> None:
+        if self.silent:
+            self.close_connection = True
+            return
         data = json.dumps(content).encode()
         self.send_response(status)
+        if status == 429:
+            self.send_header("Retry-After", str(self.faults.retry_after))
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("X-Lab-Stand-In", f"this is not {self.service}")
@@ -74,21 +159,22 @@ class Handler(BaseHTTPRequestHandler):
 class SentryHandler(Handler):
     service = "Sentry"
     key = ""
+    faults = Faults()
 
-    def do_POST(self) -> None:
+    def take(self, content: bytes) -> None:
         try:
             records = (
-                parse_envelope(self.body())
+                parse_envelope(content)
                 if self.path.rstrip("/").endswith("/envelope")
-                else [{"type": "event", "payload": json.loads(self.body())}]
+                else [{"type": "event", "payload": json.loads(content)}]
             )
-        except (ValueError, OSError, zlib.error) as exc:
+        except ValueError as exc:
             self.recorder.add({"type": "unreadable", "error": str(exc), "path": self.path})
-            self.answer(400, {"detail": str(exc)})
+            self.refuse(400, str(exc))
             return
         known = self.key in self.path + self.headers.get("X-Sentry-Auth", "")
         if not known:
-            self.answer(403, {"detail": "unknown key in the DSN"})
+            self.refuse(403, "unknown key in the DSN")
             return
         for record in records:
             self.recorder.add(record)
@@ -120,37 +206,23 @@ class TelegramHandler(Handler):
     service = "the Telegram Bot API"
     token = ""
     chat_id = ""
-    refusals = 0
-    retry_after = 0
     message_id = 0
     lock = threading.Lock()
+    faults = Faults()
 
-    def do_POST(self) -> None:
+    def take(self, content: bytes) -> None:
         try:
-            values = self._values(self.body())
-        except (ValueError, OSError) as exc:
-            self._refuse(400, f"Bad Request: {exc}")
+            values = self._values(content)
+        except ValueError as exc:
+            self._refuse_and_record(400, f"Bad Request: {exc}")
             return
-        if self.path == "/control":
-            self._control(values)
-        elif self.path != f"/bot{self.token}/sendMessage":
+        if self.path != f"/bot{self.token}/sendMessage":
             right_token = self.path.startswith(f"/bot{self.token}/")
-            self._refuse(404 if right_token else 401, "Not Found" if right_token else "Unauthorized")
-        elif self._told_to_refuse():
-            self.recorder.add({"type": "refused", "error_code": 429, "retry_after": self.retry_after})
-            self.answer(
-                429,
-                {
-                    "ok": False,
-                    "error_code": 429,
-                    "description": f"Too Many Requests: retry after {self.retry_after}",
-                    "parameters": {"retry_after": self.retry_after},
-                },
-            )
+            self._refuse_and_record(404 if right_token else 401, "Not Found" if right_token else "Unauthorized")
         elif str(values.get("chat_id")) != self.chat_id:
-            self._refuse(400, "Bad Request: chat not found")
+            self._refuse_and_record(400, "Bad Request: chat not found")
         elif not values.get("text"):
-            self._refuse(400, "Bad Request: message text is empty")
+            self._refuse_and_record(400, "Bad Request: message text is empty")
         else:
             self._accept(values)
 
@@ -160,23 +232,15 @@ class TelegramHandler(Handler):
             return values
         return {name: texts[0] for name, texts in parse_qs(body.decode()).items()}
 
-    def _control(self, values: dict[str, Any]) -> None:
-        order = values.get("telegram_429") or {}
-        with self.lock:
-            TelegramHandler.refusals = int(order.get("times", 0))
-            TelegramHandler.retry_after = int(order.get("retry_after", 1))
-        self.answer(200, {"ok": True})
-
-    def _told_to_refuse(self) -> bool:
-        with self.lock:
-            if TelegramHandler.refusals <= 0:
-                return False
-            TelegramHandler.refusals -= 1
-            return True
-
-    def _refuse(self, status: int, description: str) -> None:
+    def _refuse_and_record(self, status: int, description: str) -> None:
         self.recorder.add({"type": "refused", "error_code": status, "description": description})
-        self.answer(status, {"ok": False, "error_code": status, "description": description})
+        self.refuse(status, description)
+
+    def refuse(self, status: int, description: str) -> None:
+        content: dict[str, Any] = {"ok": False, "error_code": status, "description": description}
+        if status == 429:
+            content["parameters"] = {"retry_after": self.faults.retry_after}
+        self.answer(status, content)
 
     def _accept(self, values: dict[str, Any]) -> None:
         with self.lock:

@@ -216,9 +216,24 @@ def travel_health_alerts() -> None:
     )
 
 
+def travel_health_history() -> None:
+    from ansible_collections.baileys.resilience.plugins.module_utils._resilience.health.history import (  # noqa: F401
+        database,
+        histograms,
+        model,
+        reader,
+        recorder,
+        room,
+        rows,
+        tiers,
+        writing,
+    )
+
+
 def travel_notify() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.notify import (  # noqa: F401
         dedupe,
+        heartbeat,
         model,
         redact,
         sentry,
@@ -226,6 +241,19 @@ def travel_notify() -> None:
         settings,
         telegram,
         web,
+    )
+
+
+def travel_notify_outbox() -> None:
+    from ansible_collections.baileys.resilience.plugins.module_utils._resilience.notify.outbox import (  # noqa: F401
+        box,
+        losses,
+        messages,
+        sender,
+        settings,
+        shelf,
+        status,
+        waiting,
     )
 
 

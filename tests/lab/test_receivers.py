@@ -8,14 +8,17 @@ import gzip
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sentry_sdk
 
+from baileys_resilience.notify import Notification, notifiers_for
 from lab import Lab
 from lab.receivers import parse_envelope
+from tests.support.lab_receivers import SENTRY, TELEGRAM, Receivers, receivers
 
 
 def lines(path: str) -> list[dict[str, Any]]:
@@ -88,9 +91,50 @@ def test_telegram_refuses_a_wrong_token_and_an_unknown_chat(bare_lab: Lab) -> No
 def test_telegram_answers_429_as_often_as_it_is_told(bare_lab: Lab) -> None:
     receivers = bare_lab.need_receivers()
     url = f"{receivers.telegram_api_url}/bot{receivers.telegram_token}/sendMessage"
-    order = json.dumps({"telegram_429": {"times": 1, "retry_after": 7}}).encode()
+    order = json.dumps({"fault": {"kind": "429", "times": 1, "retry_after": 7}}).encode()
     post(f"{receivers.telegram_api_url}/control", order, Content_Type="application/json")
     body = f"chat_id={receivers.telegram_chat_id}&text=x".encode()
     status, answer = post(url, body)
     assert (status, answer["parameters"]["retry_after"]) == (429, 7)
     assert post(url, body)[0] == 200
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receivers]:
+    with receivers(tmp_path_factory.mktemp("receivers")) as each:
+        yield each
+
+
+@pytest.mark.parametrize("service", [SENTRY, TELEGRAM])
+@pytest.mark.parametrize(
+    ("kind", "detail"),
+    [
+        ("400", "HTTP 400"),
+        ("401", "HTTP 401"),
+        ("403", "HTTP 403"),
+        ("429", "HTTP 429"),
+        ("500", "HTTP 500"),
+        ("hang", "no answer"),
+        ("drop", "closed connection"),
+        ("drop_after", "closed connection"),
+    ],
+)
+def test_a_fault_is_met_once_and_only_where_it_was_ordered(
+    alone: Receivers, service: str, kind: str, detail: str
+) -> None:
+    both = {each.service: each for each in notifiers_for(alone.settings(budget=0.8))}
+    other = both[TELEGRAM if service == SENTRY else SENTRY]
+    before = len(alone.texts(service))
+    alone.fault(service, kind, retry_after=30)
+    assert other.send(Notification("x")).ok
+    failed = both[service].send(Notification("met"))
+    assert not failed.ok
+    assert detail in failed.detail.lower().replace("http ", "HTTP ").replace("remotedisconnected", "closed connection")
+    assert len(alone.texts(service)) - before == (1 if kind == "drop_after" else 0)
+    assert both[service].send(Notification("behind it")).ok
+    alone.fault(service)
+
+
+def test_a_fault_that_is_none_is_refused(alone: Receivers) -> None:
+    with pytest.raises(urllib.error.HTTPError):
+        alone.fault(SENTRY, "explode")

@@ -23,6 +23,7 @@ PACKAGES = {
     "rich": "rich",
     "jinja2": "jinja2",
     "prometheus_client": "prometheus-client",
+    "hdrh": "hdrhistogram",
 }
 
 

@@ -7,6 +7,8 @@
 
     notifiers = notifiers_for(settings, state_dir)
     for delivery in notify_all(notifiers, Notification("sessions run from files", level="error")): ...
+
+A program that runs on and must not wait has :mod:`.outbox`, and :mod:`.heartbeat` for who watches the watcher.
 """
 
 from __future__ import annotations

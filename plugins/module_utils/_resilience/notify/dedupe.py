@@ -16,11 +16,11 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Callable, Dict, Iterator, Optional, Tuple
+from typing import Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 from .. import files
 from ..errors import ResilienceError
-from .model import Delivery, Notification, Notifier
+from .model import Delivery, Notification, Notifier, Pace
 
 FORMAT = "baileys-resilience/notified"
 VERSION = 1
@@ -105,6 +105,14 @@ class OnceOnly:
     @property
     def budget_seconds(self) -> float:
         return self._notifier.budget_seconds
+
+    @property
+    def paces(self) -> Sequence[Pace]:
+        return self._notifier.paces
+
+    @property
+    def settings_digest(self) -> str:
+        return self._notifier.settings_digest
 
     def send(self, notification: Notification) -> Delivery:
         if not notification.fingerprint:

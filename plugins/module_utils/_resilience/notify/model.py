@@ -5,14 +5,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from typing import Callable, List, Mapping, Protocol, Sequence, Tuple
+from typing import Callable, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 from .redact import redact
 
 LEVELS = ("debug", "info", "warning", "error", "fatal")
+#: why a delivery failed. LATER: the same can go well later. SETTINGS: the service does not take anything with these
+#: settings (token, DSN, chat). CONTENT: it does not take this one notification
+LATER, SETTINGS, CONTENT = "later", "settings", "content"
+#: statuses that are an answer to who asks, not to what is sent
+_ABOUT_SETTINGS = frozenset({301, 302, 303, 307, 308, 401, 403, 404, 410})
+_LATER_STATUSES = frozenset({408, 425, 429})
 #: for what is done after the budget: a thread to be seen as late, a result to be put together
 _GRACE_SECONDS = 0.1
 
@@ -46,11 +53,24 @@ class Notification:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What came of one notification at one service. ``detail`` is a clause for a report and holds no secret."""
+    """What came of one notification at one service. ``detail`` is a clause for a report and holds no secret.
+
+    Of a failed one ``failure`` says why (LATER, SETTINGS, CONTENT), and ``retry_after_seconds`` how long the service
+    wants to be left alone, where it said so.
+    """
 
     ok: bool
     detail: str
     service: str = ""
+    failure: str = LATER
+    retry_after_seconds: Optional[float] = None
+
+
+class Pace(NamedTuple):
+    """A service takes ``messages`` within ``seconds``."""
+
+    messages: int
+    seconds: float
 
 
 class Notifier(Protocol):
@@ -63,8 +83,28 @@ class Notifier(Protocol):
     def budget_seconds(self) -> float:
         """The longest that :meth:`send` takes."""
 
+    @property
+    def paces(self) -> Sequence[Pace]:
+        """What the service is known to take; it may be asked for more, and refuses then."""
+
+    @property
+    def settings_digest(self) -> str:
+        """Another one when its settings are others. Holds no secret."""
+
     def send(self, notification: Notification) -> Delivery:
         """Tell it. Never raises."""
+
+
+def failure_of(status: Optional[int]) -> str:
+    """Why something failed that was answered with this HTTP status; None is no answer."""
+    if status is None or status >= 500 or status in _LATER_STATUSES:
+        return LATER
+    return SETTINGS if status in _ABOUT_SETTINGS else CONTENT
+
+
+def digest_of(*settings: str) -> str:
+    """Names settings without showing them."""
+    return hashlib.sha256("\0".join(settings).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def within_budget(service: str, seconds: float, work: Callable[[], Delivery]) -> Delivery:

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import gzip
 import io
-from typing import Any, Dict, List, Tuple
+import uuid
+from typing import Any, Dict, List, Sequence, Tuple
 
 from .. import __version__
 from .._thirdparty import require
 from ..errors import ToolMissing
-from .model import Delivery, Notification, within_budget
+from .model import SETTINGS, Delivery, Notification, Pace, digest_of, failure_of, within_budget
 from .redact import without_secrets
 from .web import Answer, post
 
 SERVICE = "sentry"
 TIMEOUT_SECONDS = 3.0
+#: where Sentry refuses for now and does not say for how long
+_DEFAULT_WAIT_SECONDS = 60.0
 _MAX_MESSAGE_CHARACTERS = 8000
 _MAX_TAG_CHARACTERS = 200
 
@@ -43,8 +46,30 @@ class SentryNotifier:
     def __repr__(self) -> str:
         return f"SentryNotifier(environment={self._environment!r})"
 
+    @property
+    def paces(self) -> Sequence[Pace]:
+        return ()
+
+    @property
+    def settings_digest(self) -> str:
+        return digest_of(self._dsn)
+
     def send(self, notification: Notification) -> Delivery:
-        event = as_event(notification.redacted())
+        return self._send(as_event(notification.redacted()))
+
+    def check_in(self, slug: str, status: str, config: Dict[str, Any]) -> Delivery:
+        """Tell Sentry Crons that a monitor is at work (``ok``) or not (``error``). ``config`` makes or changes it."""
+        event = {
+            "type": "check_in",
+            "check_in_id": uuid.uuid4().hex,
+            "monitor_slug": slug,
+            "status": status,
+            "environment": self._environment,
+            "monitor_config": config,
+        }
+        return self._send(event)
+
+    def _send(self, event: Dict[str, Any]) -> Delivery:
         # All of it inside: the first import of the SDK takes a moment as well.
         return within_budget(SERVICE, self.budget_seconds, lambda: self._deliver(event))
 
@@ -52,13 +77,17 @@ class SentryNotifier:
         try:
             url, headers, body = self._envelope(event)
         except ToolMissing as exc:
-            return Delivery(False, str(exc), SERVICE)
+            return Delivery(False, str(exc), SERVICE, SETTINGS)
         except ValueError as exc:  # BadDsn, or a port that is no number
-            return Delivery(False, f"sentry_dsn is not usable: {without_secrets(str(exc), self._dsn)}", SERVICE)
+            return Delivery(
+                False, f"sentry_dsn is not usable: {without_secrets(str(exc), self._dsn)}", SERVICE, SETTINGS
+            )
         answer = post(url, body, headers, min(TIMEOUT_SECONDS, self.budget_seconds))
         if answer.status is not None and 200 <= answer.status < 300:
             return Delivery(True, f"sent as {event['event_id']}", SERVICE)
-        return Delivery(False, without_secrets(_complaint(answer), self._dsn), SERVICE)
+        detail = without_secrets(_complaint(answer), self._dsn)
+        wait = (answer.retry_after or _DEFAULT_WAIT_SECONDS) if answer.status == 429 else None
+        return Delivery(False, detail, SERVICE, failure_of(answer.status), wait)
 
     def _envelope(self, event: Dict[str, Any]) -> Tuple[str, Dict[str, str], bytes]:
         sdk, transport, utils = require("sentry_sdk"), require("sentry_sdk.transport"), require("sentry_sdk.utils")
@@ -124,5 +153,5 @@ def _complaint(answer: Answer) -> str:
     if answer.status is None:
         return answer.failure
     if answer.status == 429:
-        return f"HTTP 429: Sentry takes nothing for {answer.retry_after or 60:g} s"
+        return f"HTTP 429: Sentry takes nothing for {answer.retry_after or _DEFAULT_WAIT_SECONDS:g} s"
     return f"HTTP {answer.status}"

@@ -8,9 +8,18 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
-from .model import Delivery, Notification, within_budget
+from .model import (
+    LATER,
+    SETTINGS,
+    Delivery,
+    Notification,
+    Pace,
+    digest_of,
+    failure_of,
+    within_budget,
+)
 from .redact import without_secrets
 from .web import Answer, post
 
@@ -20,6 +29,11 @@ TIMEOUT_SECONDS = 3.0
 _CUT = "[cut]"
 # What a token looks like; anything else would land in the address, and from there in an error.
 _TOKEN = re.compile(r"\d+:[A-Za-z0-9_-]+")
+# https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
+_CHAT_PACES = (Pace(1, 1.0),)
+_GROUP_PACES = (*_CHAT_PACES, Pace(20, 60.0))
+# Telegram says with 400 what is wrong with the chat, and what is wrong with the message.
+_ABOUT_THE_CHAT = re.compile(r"chat not found|chat_id is empty|group chat was|peer_id_invalid|not enough rights", re.I)
 _SIGNS = {"debug": "·", "info": "ℹ", "warning": "⚠", "error": "✖", "fatal": "✖✖"}
 
 
@@ -46,11 +60,20 @@ class TelegramNotifier:
     def __repr__(self) -> str:
         return f"TelegramNotifier(api_url={without_secrets(self._api_url, self._token)!r})"
 
+    @property
+    def paces(self) -> Sequence[Pace]:
+        # Ids of groups and channels begin so; a chat with one person has no limit a minute.
+        return _GROUP_PACES if self._chat_id.startswith(("-", "@")) else _CHAT_PACES
+
+    @property
+    def settings_digest(self) -> str:
+        return digest_of(self._token, self._chat_id, self._api_url)
+
     def send(self, notification: Notification) -> Delivery:
         if not _TOKEN.fullmatch(self._token):
-            return Delivery(False, "telegram_token does not look like 123456:letters", SERVICE)
+            return Delivery(False, "telegram_token does not look like 123456:letters", SERVICE, SETTINGS)
         if not self._chat_id:
-            return Delivery(False, "telegram_chat_id is not set", SERVICE)
+            return Delivery(False, "telegram_chat_id is not set", SERVICE, SETTINGS)
         body = self._body(notification.redacted())
         limit = time.monotonic() + self.budget_seconds
         return within_budget(SERVICE, self.budget_seconds, lambda: self._deliver(body, limit))
@@ -74,7 +97,7 @@ class TelegramNotifier:
                 return Delivery(True, "sent", SERVICE)
             wait = _wanted_wait(answer, content)
             if wait is None or wait >= limit - time.monotonic():
-                return Delivery(False, self._complaint(answer, content, wait), SERVICE)
+                return Delivery(False, self._complaint(answer, content, wait), SERVICE, _failure(answer, content), wait)
             time.sleep(wait)
 
     def _complaint(self, answer: Answer, content: Dict[str, Any], wait: Optional[float]) -> str:
@@ -132,3 +155,11 @@ def _wanted_wait(answer: Answer, content: Dict[str, Any]) -> Optional[float]:
     if isinstance(wait, (int, float)) and wait >= 0:
         return float(wait)
     return answer.retry_after if answer.retry_after is not None else 1.0
+
+
+def _failure(answer: Answer, content: Dict[str, Any]) -> str:
+    if answer.status == 200:  # not what the Bot API answers: a page of a proxy, perhaps
+        return LATER
+    if answer.status == 400 and _ABOUT_THE_CHAT.search(str(content.get("description", ""))):
+        return SETTINGS
+    return failure_of(answer.status)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Optional, Tuple
 
+from ...clock import in_words as in_words
 from ...clock import to_iso
 from ...notify import Notification
 from ..findings import CRITICAL, UNKNOWN, WARNING
@@ -131,13 +132,3 @@ class Step:
 
     notices: Tuple[Notice, ...] = ()
     look_again_seconds: Optional[float] = None
-
-
-def in_words(seconds: float) -> str:
-    """A duration as one says it: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
-    whole = max(0, round(seconds))
-    for unit, size, lower, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            rest = whole % size // part
-            return f"{whole // size} {unit} {rest} {lower}" if rest else f"{whole // size} {unit}"
-    return f"{whole} s"
