@@ -120,6 +120,8 @@ def monitor(lab: Lab, work: Path) -> Iterator[Running]:
     content = {
         "database": {"host": server.host, "port": server.proxy_port, "dbname": server.database,
                      "user": server.user, "password": server.password},
+        # Trials that follow each other would be one fault that comes and goes.
+        "alerts": {"flap_changes": 1000},
         "state_dir": str(work / "state"), "listen": {"port": ports.reserve()}, "data_dirs": [server.data_dir],
     }  # fmt: skip
     config = work / "monitor.json"
