@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -16,6 +17,7 @@ from ...sessions.mirror_age import MirrorAge
 from ..alerts.model import CLIENT, DATABASE, REPLICA, Moment, Notice, Subject
 from ..alerts.readings import P95, Latencies, Reading
 from ..history import Event, HistorySettings, HistoryWarning, Reader, Recorder, Window
+from ..history.model import Percentiles
 from ..key_ages import KeyAges
 from .clients import ClientFigure
 from .configuration import MonitorSettings
@@ -24,10 +26,16 @@ from .source import Look
 from .surroundings import DiskFigure
 
 HISTORY_FILE = "history.sqlite3"
+#: often enough that one look which fails is not yet a lack of data
+_LOOK_SECONDS = 20.0
 _FLUSH_SECONDS = 60.0
-#: what is now, what was usual before, and how many values make something usual
+#: what was usual is asked for so often
+_USUAL_EVERY_SECONDS = 600.0
+#: what is now; what was usual in the week before the last day, which hours of slowness have not made usual yet; and how
+#: many values make something usual
 _NOW_SECONDS = 900.0
-_USUAL_SECONDS = 7 * 86400.0
+_DAY_SECONDS = 86400.0
+_USUAL_SECONDS = 8 * _DAY_SECONDS
 _LEAST_USUAL = 720
 Figure = Tuple[str, str, float]
 
@@ -37,12 +45,14 @@ class Memory:
 
     name = "history"
     quick = False
-    interval_seconds = _FLUSH_SECONDS
-    limit_seconds = _FLUSH_SECONDS / 2
+    interval_seconds = _LOOK_SECONDS
+    limit_seconds = 30.0
 
     def __init__(self, recorder: Recorder, path: Path, database: Subject) -> None:
         self._recorder, self._reader, self._database = recorder, Reader(path), database
         self.path = path
+        self._flushed_at = self._asked_at = -_DAY_SECONDS
+        self._usual: Dict[Tuple[str, str], Percentiles] = {}
 
     @staticmethod
     def open(directory: Path, days: int, database: Subject) -> Tuple[Memory, List[HistoryWarning]]:
@@ -72,7 +82,7 @@ class Memory:
         )
 
     def look(self) -> Look:
-        warnings = self._recorder.flush()
+        warnings = self._flushed()
         said = tuple(f"history: {each.detail}" for each in warnings)
         try:
             return Look([self._latencies()], degraded=said)
@@ -85,16 +95,24 @@ class Memory:
     def close(self) -> None:
         self._recorder.close()
 
+    def _flushed(self) -> List[HistoryWarning]:
+        if time.monotonic() - self._flushed_at < _FLUSH_SECONDS:
+            return []
+        self._flushed_at = time.monotonic()
+        return self._recorder.flush()
+
     def _latencies(self) -> Latencies:
         now = utc_now().timestamp()
         recent = self._reader.totals(Window.between(now - _NOW_SECONDS, now))
-        before = self._reader.totals(Window.between(now - _USUAL_SECONDS, now - _NOW_SECONDS))
+        if time.monotonic() - self._asked_at >= _USUAL_EVERY_SECONDS:
+            self._usual = self._reader.totals(Window.between(now - _USUAL_SECONDS, now - _DAY_SECONDS))
+            self._asked_at = time.monotonic()
         operations: Dict[str, P95] = {}
         for (subject, operation), found in recent.items():
             if subject != str(self._database) or found.p95_ms is None:
                 continue
             usual: Optional[float] = None
-            earlier = before.get((subject, operation))
+            earlier = self._usual.get((subject, operation))
             if earlier is not None and earlier.samples >= _LEAST_USUAL:
                 usual = earlier.p95_ms
             operations[operation] = P95(found.p95_ms, found.samples, usual)
