@@ -49,6 +49,8 @@ def test_defaults_need_nothing_but_a_database(tmp_path: Path) -> None:
         (settings(database=[]), "database", "names with values"),
         (settings(interval_seconds="5"), "interval_seconds", "is no number"),
         (settings(interval_seconds=0), "interval_seconds", "out of range"),
+        (settings(interval_seconds=30), "interval_seconds", "out of range"),
+        (settings(keys_interval_seconds=7200), "keys_interval_seconds", "out of range"),
         (settings(interval_seconds=True), "interval_seconds", "is no number"),
         (settings(deadline_seconds=60), "deadline_seconds", "out of range"),
         (settings(keys_interval_seconds=86400), "keys_interval_seconds", "out of range"),

@@ -28,6 +28,8 @@ from ..thresholds import check
 T = TypeVar("T")
 _HINT = "see docs/monitor.md for the settings; the role health_monitor writes this file"
 _LARGEST_PORT = 65535.0
+#: so many intervals are shorter than the time after which nothing is known, jitter included
+_LOOKS = 2.5
 #: in the runtime directory of the unit
 CA_NAME = "ca.crt"
 _NAME = re.compile(r"[\w.-][\w .:@-]{0,99}")
@@ -92,10 +94,13 @@ class MonitorSettings:
     listen: ListenSettings = field(default_factory=ListenSettings)
 
     def __post_init__(self) -> None:
-        check("interval_seconds", self.interval_seconds, 1.0, 60.0)
+        # One look that fails must not yet be a lack of data.
+        most, most_slow = (
+            each / _LOOKS for each in (self.alerts.unknown_after_seconds, self.alerts.unknown_after_slow_seconds)
+        )
+        check("interval_seconds", self.interval_seconds, 1.0, most)
         check("deadline_seconds", self.deadline_seconds, 0.2, 30.0)
-        # Nothing is known of keys for three of these before that is told.
-        check("keys_interval_seconds", self.keys_interval_seconds, 60.0, self.alerts.unknown_after_slow_seconds)
+        check("keys_interval_seconds", self.keys_interval_seconds, 60.0, most_slow)
         check("older_than_days", self.older_than_days, 0.0, 36500.0)
         check("most_companies", self.most_companies, 1, 10000)
         check("history_days", self.history_days, 0, 366)
