@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from baileys_resilience.health.alerts.settings import AlertSettings
-from baileys_resilience.health.monitor.commands import Monitor
 from baileys_resilience.health.monitor.configuration import ListenSettings, MonitorSettings
+from baileys_resilience.health.monitor.service import Monitor
 from baileys_resilience.health.monitor.watch import Published
 from baileys_resilience.notify import Notification
 from baileys_resilience.postgres import ConnectParams
@@ -36,6 +36,14 @@ class Kept:
         if self.fails:
             raise OSError("no space left on device")
         self.told.append(notification)
+
+    def beat(self) -> None:
+        """A heartbeat; nobody listens."""
+
+    names = "a test"
+
+    def services(self) -> list[dict[str, Any]]:
+        return []
 
     @property
     def kinds(self) -> list[str]:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from baileys_resilience.errors import Misconfigured
-from baileys_resilience.health.monitor.commands import healthz
 from baileys_resilience.health.monitor.loop import Heart
 from baileys_resilience.health.monitor.server import Endpoint, Page, Show, is_loopback, json_page
+from baileys_resilience.health.monitor.service import healthz
 
 Serve = Callable[..., Endpoint]
 

@@ -69,7 +69,8 @@ class ListenSettings:
 @dataclass(frozen=True)
 class MonitorSettings:
     """``name`` is that of this monitor among others of the same database. ``write`` is off for a role that may only
-    read. ``data_dirs`` are directories of PostgreSQL, where it runs on this host. Empty paths turn a look off.
+    read. ``data_dirs`` are directories of PostgreSQL, where it runs on this host. ``heartbeat`` names a monitor of
+    Sentry Crons that hears of this one. Empty paths turn a look off, and so do 0 days the history.
     """
 
     database: ConnectParams
@@ -86,6 +87,8 @@ class MonitorSettings:
     keys_interval_seconds: float = 3600.0
     older_than_days: float = 30.0
     most_companies: int = 100
+    history_days: int = 30
+    heartbeat: str = ""
     alerts: AlertSettings = field(default_factory=AlertSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
     listen: ListenSettings = field(default_factory=ListenSettings)
@@ -100,6 +103,7 @@ class MonitorSettings:
         check("keys_interval_seconds", self.keys_interval_seconds, 60.0, most_slow)
         check("older_than_days", self.older_than_days, 0.0, 36500.0)
         check("most_companies", self.most_companies, 1, 10000)
+        check("history_days", self.history_days, 0, 366)
         names = [each.name for each in self.clients]
         for name in names:
             if names.count(name) > 1:

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 from ..._thirdparty import require
 from ...sessions.mirror_age import MirrorAge
 from ..alerts.causes import SERVES
-from ..alerts.model import DATABASE, Moment
+from ..alerts.model import DATABASE, Moment, Notice
 from ..findings import OK, STATUSES, UNKNOWN
 from ..key_ages import KeyAges
 from .clients import ClientFigure
@@ -89,6 +89,9 @@ class Metrics:
             for operation, seconds in figure.seconds.items():
                 self._duration.labels(operation).observe(seconds)
                 self._last_success[operation] = now.wall.timestamp()
+
+    def told(self, notice: Notice, now: Moment) -> None:
+        """Incidents are shown by what is open."""
 
     def text(self) -> bytes:
         found: bytes = self._client.generate_latest(self._registry)

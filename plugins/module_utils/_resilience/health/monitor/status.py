@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, is_dataclass
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ... import __version__
 from ...clock import to_iso
@@ -21,9 +21,11 @@ from .metrics import removable_by_company
 from .watch import Published
 
 
-def as_status(published: Published, *, most_companies: int = 100) -> Dict[str, Any]:
+def as_status(
+    published: Published, *, most_companies: int = 100, services: Sequence[Mapping[str, Any]] = ()
+) -> Dict[str, Any]:
     """``subjects`` by name and concern, the gravest first; ``open`` are incidents that somebody was told of;
-    ``figures`` of each source's last good look.
+    ``figures`` of each source's last good look; ``services`` are those that are told, and how they do.
     """
     return {
         "version": __version__,
@@ -38,6 +40,7 @@ def as_status(published: Published, *, most_companies: int = 100) -> Dict[str, A
         },
         "degraded": published.degraded,
         "silences": published.silences,
+        "services": list(services),
     }
 
 

@@ -34,9 +34,11 @@ class Delivery(Protocol):
 
 
 class Observer(Protocol):
-    """Wants to see figures as they come in: metrics, history."""
+    """Wants to see figures and notices as they come: metrics, history."""
 
     def seen(self, name: str, figure: Any, now: Moment) -> None: ...
+
+    def told(self, notice: Notice, now: Moment) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ class Watch:
             self._log.note(
                 notice.as_notification().title, kind=notice.kind, cause=notice.cause, evidence=notice.evidence
             )
+            for each in self._observers:
+                each.told(notice, now)
         self._hand_over(step.notices)
         self._save(now, told=bool(step.notices))
         self._publish(now)
