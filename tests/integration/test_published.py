@@ -81,6 +81,41 @@ def test_what_a_host_recorded_while_the_database_was_away_is_told_later(database
     assert published(database) == (POSTGRES, 2, "app1", "run-of-app1")
 
 
+def lineage(database: Database) -> Any:
+    """What a client reads: the epoch from which on the session was there all the time."""
+    [(epoch, found)] = database.run("SELECT epoch, lineage FROM baileys_resilience.stores")
+    return found[0] if found and found[1] == epoch else epoch
+
+
+def test_it_is_told_from_which_epoch_on_the_session_was_there_all_the_time(database: Database, app1: Host) -> None:
+    """A client with a journal of before a move that was taken back has to know that it is of this session still."""
+    before = {COMPANY: app1.record.get(COMPANY)}
+    app1.move(FILES)
+    app1.tell()
+    app1.record.restore(before, by="undo")
+    app1.tell()
+    assert (published(database)[1], lineage(database)) == (2, 0)
+    for store in (FILES, POSTGRES):
+        app1.move(store)
+        app1.tell()
+    assert (published(database)[1], lineage(database)) == (4, 4)
+
+
+def test_a_table_of_an_earlier_version_is_completed_by_its_owner_and_serves_without(
+    database: Database, app1: Host
+) -> None:
+    database.run("ALTER TABLE baileys_resilience.stores DROP COLUMN lineage")
+    app1.move(FILES)
+    assert app1.tell().published == [COMPANY]
+    with database.open() as connection, connection, connection.cursor() as cursor:
+        assert create_schema(cursor)
+        assert not create_schema(cursor)
+    assert (published(database)[:2], lineage(database)) == ((FILES, 1), 1)
+    app1.move(POSTGRES)
+    app1.tell()
+    assert lineage(database) == 2
+
+
 def test_a_higher_epoch_stays(database: Database, app1: Host) -> None:
     app1.move(FILES)
     database.run(

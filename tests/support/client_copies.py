@@ -11,6 +11,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from tests.support.synthetic import Company, expected_content
+
 MOMENT = "2026-01-31T03:00:00.000Z"
 COMPANY = "962301"
 CREDS = '{"me":{"id":"1:1@s.whatsapp.net"}}'
@@ -43,6 +45,25 @@ def write_cache(
     path = directory / f"{company}.cache"
     path.write_text(json.dumps(first) + "\n" + body)
     return path
+
+
+def write_copy(exports: Path, of: str = COMPANY, *, whole: Company | None = None, **header: Any) -> dict[str, Any]:
+    """A copy in one file, as the client hands it over, and what it says of it. ``whole`` is more than a few lines."""
+    creds, held = CREDS, KEYS
+    if whole:
+        creds = expected_content(whole.creds).decode()
+        held = {name: content.decode() for name, content in whole.expected().items()}
+    entries = [["creds", "", creds], *([*name, text] for name, text in held.items())]
+    body = "".join(json.dumps(entry) + "\n" for entry in entries)
+    sha256 = hashlib.sha256(body.encode()).hexdigest()
+    first = {
+        "format": "baileys-resilience/client-copy", "version": 1, "company": of, "epoch": 3,
+        "snapshot_at": MOMENT, "keys": len(held), "sha256": sha256, **header,
+    }  # fmt: skip
+    exports.mkdir(exist_ok=True)
+    path = exports / f"company_{of}.copy"
+    path.write_text(json.dumps(first) + "\n" + body)
+    return {"file": str(path), "sha256": sha256, "keys": len(held), "snapshot_at": MOMENT}
 
 
 def write_journal(

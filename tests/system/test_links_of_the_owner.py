@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from baileys_resilience.errors import ForeignFiles, Misconfigured, ResilienceError
-from baileys_resilience.failover.client_memory import ClientMemory, Exported
+from baileys_resilience.errors import ForeignFiles, Misconfigured, ResilienceError, Unavailable
+from baileys_resilience.failover.client_admin import ask
+from baileys_resilience.failover.client_memory import ClientMemory, discard_copies, exported_of
 from baileys_resilience.failover.code import CodeSwitch, _overlay
 from baileys_resilience.failover.copies import expire_copies
 from baileys_resilience.failover.envfile import EnvFile
@@ -27,7 +28,11 @@ from baileys_resilience.failover.settings import FailoverSettings, settings_from
 from baileys_resilience.sessions.client_files import ClientFiles
 from baileys_resilience.sessions.directory_store import SessionsHome
 from baileys_resilience.sessions.export import export_companies
-from baileys_resilience.sessions.manifest import MANIFEST_FILE, read_manifest
+from baileys_resilience.sessions.manifest import read_manifest
+from baileys_resilience.sessions.model import RawKey
+from tests.support.client_admin import client
+from tests.support.client_copies import COMPANY as COPIED
+from tests.support.client_copies import KEYS, write_copy
 from tests.support.sources import MemorySource, assert_holds
 from tests.support.synthetic import SMALL_MIX, make_company
 
@@ -74,45 +79,47 @@ def as_user(script: str, *words: object) -> None:
 
 
 def test_a_copy_of_the_client_behind_a_link_of_its_user_is_not_read(root: Path) -> None:
-    elsewhere, client = SessionsHome(root / "etc-of-root"), root / "client"
-    export(elsewhere)
+    elsewhere, client = root / "exports-of-root", root / "client"
+    said = write_copy(elsewhere)
+    (elsewhere / "company_962301.copy").chmod(0o600)
     client.mkdir()
     os.chown(client, UID, UID)
-    as_user('mkdir "$1/exports"; ln -s "$2" "$1/exports/company_962301"', client, elsewhere.directory("962301"))
-    drained = {"962301": Exported(read_manifest(elsewhere.manifest("962301")).sha256, "2026-01-31T03:00:00Z")}
-    with pytest.raises(ForeignFiles):
-        ClientMemory(str(client), {}, drained).creds("962301")
+    source = ClientMemory(str(client), {}, {COPIED: exported_of(COPIED, said)})
+    for script in (
+        'ln -s "$2" "$1/exports"',
+        'rm "$1/exports"; mkdir "$1/exports"; ln -s "$2/company_962301.copy" "$1/exports/company_962301.copy"',
+        'rm "$1/exports/company_962301.copy"; mkfifo "$1/exports/company_962301.copy"',
+    ):
+        as_user(script, client, elsewhere)
+        with pytest.raises(ForeignFiles):
+            source.creds(COPIED)
     assert ClientFiles(client).companies() == []
     as_user('ln -s "$2" "$1/962301.cache"', client, root / "etc" / "shadow")
     with pytest.raises(ForeignFiles):
-        ClientFiles(client).creds("962301")
+        ClientFiles(client).creds(COPIED)
 
 
-@pytest.mark.parametrize("what", ["creds", "stream_keys", "info_of"])
-def test_a_link_that_comes_behind_the_look_at_it_is_not_followed_either(
-    root: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    elsewhere, client = SessionsHome(root / "etc-of-root"), root / "client"
-    export(elsewhere)
-    place = client / "exports" / "company_962301"
-    export(SessionsHome(client / "exports"))
+def test_a_copy_is_read_once_and_what_is_put_there_behind_that_does_not_count(root: Path) -> None:
+    client = root / "client"
+    client.mkdir()
+    said = write_copy(client / "exports")
     subprocess.run(["chown", "-R", f"{UID}:{UID}", str(client)], check=True)
-    drained = {"962301": Exported(read_manifest(place / MANIFEST_FILE).sha256, "2026-01-31T03:00:00Z")}
-    source = ClientMemory(str(client), {}, drained)
-    copy = source._copy  # between the look and the reading
+    source = ClientMemory(str(client), {}, {COPIED: exported_of(COPIED, said)})
+    before = source.creds(COPIED)
+    as_user('echo "{}" > "$1/exports/company_962301.copy"', client)
+    found: list[RawKey] = []
+    source.stream_keys(COPIED, found.append)
+    assert (source.creds(COPIED), len(found)) == (before, len(KEYS))
 
-    def swapped(company: str) -> Exported:
-        found = copy(company)
-        as_user('mv "$1" "$1.away"; ln -s "$2" "$1"', place, elsewhere.directory("962301"))
-        return found
 
-    monkeypatch.setattr(source, "_copy", swapped)
-    with pytest.raises(ForeignFiles):
-        {
-            "creds": lambda: source.creds("962301"),
-            "stream_keys": lambda: source.stream_keys("962301", lambda _key: None),
-            "info_of": lambda: source.info_of("962301"),
-        }[what]()
+def test_discarding_a_copy_follows_no_link(root: Path) -> None:
+    elsewhere, client = root / "exports-of-root", root / "client"
+    write_copy(elsewhere)
+    client.mkdir()
+    os.chown(client, UID, UID)
+    as_user('ln -s "$2" "$1/exports"', client, elsewhere)
+    discard_copies(str(client), [COPIED])
+    assert (elsewhere / "company_962301.copy").exists()
 
 
 def test_a_manifest_that_is_a_link_or_a_pipe_is_refused(home: SessionsHome, root: Path) -> None:
@@ -366,3 +373,43 @@ def test_the_archived_code_is_copied_as_its_owner_and_links_out_of_it_are_refuse
     assert (worktree / "src" / "lib" / "a.js").read_text() == "new\n"
     assert (worktree / "src" / "b.js").read_text() == "old\n"
     assert (worktree / "src" / "lib" / "a.js").stat().st_uid == UID
+
+
+@contextlib.contextmanager
+def listening(place: Path, user: int) -> Iterator[list[str]]:
+    """Somebody's service, with what it was asked."""
+    place.mkdir()
+    place.chmod(0o755)
+    os.chown(place, user, user)
+    with contextlib.ExitStack() as stack:
+        os.seteuid(user)  # whoever listens is whom the kernel names
+        try:
+            asked = stack.enter_context(client(place, {"GET /status": (200, {"sessions": []})}))
+        finally:
+            os.seteuid(0)
+        yield asked
+
+
+@pytest.mark.parametrize("other", [0, UID + 1])
+def test_nothing_is_asked_of_a_service_that_a_link_of_the_user_leads_to(
+    home: SessionsHome, root: Path, other: int
+) -> None:
+    """Root may open every socket of the machine: that of a container daemon, or of another user's client."""
+    directory, service = root / "app" / "client", root / "run"
+    as_user('mkdir -m 0700 "$1"', directory)
+    with listening(service, other) as asked:
+        as_user('ln -s "$1/admin.sock" "$2/admin.sock"', service, directory)
+        with pytest.raises(Unavailable, match=f"a process of user {other} listens there"):
+            ask(str(directory), "GET", "/status", seconds=2)
+        as_user('mv "$2" "$2.away"; ln -s "$1" "$2"', service, directory)
+        with pytest.raises(Unavailable, match="a link that user"):
+            ask(str(directory), "GET", "/status", seconds=2)
+        assert asked == []
+
+
+def test_the_client_of_the_user_is_asked_wherever_it_listens(home: SessionsHome, root: Path) -> None:
+    directory, service = root / "app" / "client", root / "run"
+    as_user('mkdir -m 0700 "$1"', directory)
+    with listening(service, UID):
+        as_user('ln -s "$1/admin.sock" "$2/admin.sock"', service, directory)
+        assert ask(str(directory), "GET", "/status", seconds=2) == {"sessions": []}

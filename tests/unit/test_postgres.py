@@ -113,6 +113,22 @@ def test_a_server_that_says_why_not_is_asked_again_and_a_refused_connection_is_n
     assert asked == 4
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(0.9, "starting up"), (30.0, "no time")])
+def test_what_the_server_said_counts_where_there_was_no_time_for_another_answer(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, told: str
+) -> None:
+    answers: list[ResilienceError] = [DeadlineExceeded("no time"), Unavailable("FATAL:  the database is starting up")]
+
+    def answer(_params: ConnectParams, _seconds: float, *, operation: str) -> None:
+        raise answers.pop()
+
+    monkeypatch.setattr(postgres, "connect_once_within", answer)
+    with pytest.raises(Unavailable) as caught:
+        connect_within(ConnectParams(), seconds)
+    assert told in caught.value.cause
+    assert not answers
+
+
 def test_a_root_certificate_that_is_missing_is_said_before_connecting() -> None:
     with pytest.raises(Misconfigured) as caught:
         connect(ConnectParams(host="192.0.2.1", ca_cert="/none/root.crt"))

@@ -134,7 +134,7 @@ def _check(options: argparse.Namespace, settings: FailoverSettings, progress: Pr
     found = check_readiness(Operation(settings, "failover", progress=progress))
     lines = [f"PROBLEM: {each}" for each in found.problems] or ["a failover would work now"]
     lines += [f"degraded: {each}" for each in found.degraded]
-    told = [vars(each) for each in tell(settings, found)] if options.notify and found.problems else []
+    told = [each.as_dict() for each in tell(settings, found)] if options.notify and found.problems else []
     lines += [f"{each['service']}: {each['detail']}" for each in told]
     removed: List[str] = []
     note = ""

@@ -1,16 +1,38 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""HTTP over a unix socket, with a deadline for the whole answer."""
+"""HTTP over a unix socket of another user, with a deadline for the whole answer."""
 
 from __future__ import annotations
 
 import http.client
+import os
 import socket
+import struct
 import time
-from typing import Tuple
+from typing import Any, Tuple
+
+from . import guarded
+from .errors import ForeignFiles
 
 _LARGEST_ANSWER = 16 * 1024 * 1024
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+
+
+class _Socket(socket.socket):
+    """The time-out of a plain one begins anew with each byte."""
+
+    limit = 0.0
+
+    def recv_into(self, *words: Any) -> int:
+        left = self.limit - time.monotonic()
+        try:
+            if left > 0:
+                self.settimeout(left)
+                return super().recv_into(*words)
+        except (TimeoutError, socket.timeout):  # two things until Python 3.10
+            pass
+        raise TimeoutError("no end of its answer in time")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -19,33 +41,64 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        opened = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        opened.limit = time.monotonic() + float(self.timeout or 0)
+        opened.settimeout(self.timeout)
+        self.sock = opened
+        _connect(opened, self._path)
+
+
+def _owner_around(path: str) -> int:
+    try:
+        directory = guarded.open_directory(os.path.dirname(os.path.abspath(path)))
+    except ForeignFiles as exc:
+        raise PermissionError(str(exc)) from exc
+    try:
+        return os.fstat(directory).st_uid
+    finally:
+        os.close(directory)
+
+
+def _connect(opened: socket.socket, path: str) -> int:
+    """Returns the process that listens there. Whoever may write to the directory may put a link to anybody's socket
+    there, and we may be root: what is said then has to be said to a process of that user.
+    """
+    owner = _owner_around(path)
+    opened.connect(path)
+    given = opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, user, _gid = _CREDENTIALS.unpack(given)
+    if os.geteuid() == 0 and user != owner:
+        raise PermissionError(f"a process of user {user} listens there, and the directory is that of user {owner}")
+    return int(pid)
+
+
+def listener_of(socket_path: str, *, seconds: float) -> int:
+    """The process that listens there, as the kernel knows it; 0 for one that is not to be seen from here. Raises
+    OSError like :func:`request`.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
+        opened.settimeout(seconds)
+        return _connect(opened, socket_path)
 
 
 def request(socket_path: str, method: str, path: str, *, seconds: float) -> Tuple[int, bytes]:
-    """Status and content. Raises OSError (TimeoutError behind the deadline), ValueError for an answer without an end,
-    or http.client.HTTPException.
+    """Status and content. Raises OSError (TimeoutError behind the deadline, PermissionError for a socket of another
+    user than that of its directory), ValueError for an answer without an end, or http.client.HTTPException.
     """
     connection = _UnixConnection(socket_path, seconds)
     try:
         connection.request(method, path)
         response = connection.getresponse()
-        return response.status, _read_within(response, seconds)
+        return response.status, _whole(response)
     finally:
         connection.close()
 
 
-def _read_within(response: http.client.HTTPResponse, seconds: float) -> bytes:
-    """All of the answer, or TimeoutError: the socket's own time-out begins anew with each byte."""
-    limit = time.monotonic() + seconds
+def _whole(response: http.client.HTTPResponse) -> bytes:
     content = b""
     while len(content) <= _LARGEST_ANSWER:
         piece = response.read1(65536)
         if not piece:
             return content
         content += piece
-        if time.monotonic() > limit:
-            raise TimeoutError(f"no end of its answer after {seconds:g} s")
     raise ValueError("its answer is too long")

@@ -96,6 +96,8 @@ _CONNECT_MESSAGES: List[Tuple[str, Type[ResilienceError], str]] = [
 
 #: between two attempts at a server that has said why not
 _AGAIN_SECONDS = 0.05
+# An attempt that had less and came to nothing is no silence of the server.
+_FAIR_SECONDS = 1.0
 
 _STATUS_ACTIVE = 1  # psycopg2.extensions.TRANSACTION_STATUS_ACTIVE
 HINT_ROW_SECURITY = (
@@ -189,13 +191,20 @@ def connect_within(params: ConnectParams, seconds: float, *, operation: str = "c
     asked for again until then.
     """
     limit = time.monotonic() + seconds
+    said: Optional[Unavailable] = None
     while True:
+        left = limit - time.monotonic()
         try:
-            return connect_once_within(params, limit - time.monotonic(), operation=operation)
+            return connect_once_within(params, left, operation=operation)
+        except DeadlineExceeded:
+            if said is None or left >= _FAIR_SECONDS:
+                raise
+            raise said from None  # that there was no time left for another answer says nothing
         except Unavailable as exc:
             # FATAL is the server's own word; a refused connection has none, and nothing to wait for.
             if "FATAL" not in exc.cause or time.monotonic() + _AGAIN_SECONDS >= limit:
                 raise
+            said = exc
             time.sleep(_AGAIN_SECONDS)
 
 

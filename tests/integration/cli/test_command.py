@@ -143,7 +143,7 @@ def test_failover_and_failback_are_run_and_shown(lab: Lab, command: Command) -> 
 
     run = command("failover", "run", "--confirm", "lab-app", "--operator", "maria")
     assert "done: 1 of 1 companies connected" in run.stdout
-    assert "stop the application" in run.stderr, "progress goes to stderr"
+    assert "stop the application, or hold its writes" in run.stderr, "progress goes to stderr"
     lab.wait_open(20)
     assert lab.health()["store"] == "files"
     assert lab.message(company, "by hand") == "delivered"

@@ -17,13 +17,15 @@ from baileys_resilience.failover import live, live_steps
 from baileys_resilience.failover.client_memory import sessions
 from baileys_resilience.failover.context import FailoverContext
 from baileys_resilience.failover.live import LIVE, RESTART
+from baileys_resilience.sessions.published import reconcile
+from baileys_resilience.sessions.record import StoreRecord
 from lab import Lab, processes
 from tests.integration.client.test_failover_in_an_outage import talk
 from tests.integration.client.test_live import health, host, logins, mode_of, run_until
 from tests.integration.failover.host import Host
 from tests.integration.failover.test_moves import newest_report
 from tests.support.faults import places
-from tests.support.small_host import cut_off
+from tests.support.small_host import CutOff, cut_off
 
 __all__ = ["host"]
 
@@ -215,3 +217,90 @@ def test_an_undo_sees_that_a_session_went_over_although_nobody_wrote_it_down(
         host.operation().undo("a test")
     host.operation().resume()
     on_files(host, lab, "resumed")
+
+
+def test_an_undo_sees_that_what_was_written_in_the_outage_is_nowhere_else(
+    host: Host, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was written to the files yet. But the journal went when the session did."""
+    lab.break_("postgres-kill")
+    talk(lab, "in the outage, then nothing")
+    with cut_off(monkeypatch, "no_return", "start", before=True):
+        host.failover()
+    with pytest.raises(StepFailed, match="has in files alone what it wrote while the database was away"):
+        host.operation().undo("a test")
+    host.operation().resume()
+    on_files(host, lab, "resumed with all of it")
+
+
+def test_an_undo_goes_back_to_a_journal_that_is_still_there(
+    host: Host, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_context: FailoverContext, _company: str) -> None:
+        raise CutOff
+
+    lab.break_("postgres-kill")
+    talk(lab, "in the outage, and no commit")
+    with monkeypatch.context() as patched:
+        patched.setattr(live_steps, "commit", die)
+        with pytest.raises(CutOff):
+            host.failover()
+    back_on_postgres(host, lab)
+
+
+def test_an_undo_goes_back_to_a_database_that_was_never_away(
+    host: Host, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cut_off(monkeypatch, "no_return", "start", before=True):
+        host.failover()
+    back_on_postgres(host, lab)
+
+
+def back_on_postgres(host: Host, lab: Lab) -> None:
+    host.operation().undo("a test")
+    lab.wait_open()
+    assert health(lab) == {("open", "postgres")}
+    talk(lab, "taken back")
+
+
+@pytest.mark.parametrize("mode", ["auto", "restart"])
+def test_what_was_written_in_an_outage_outlives_a_move_that_was_told_and_taken_back(
+    host: Host, lab: Lab, mode: str
+) -> None:
+    """Only the application is cut off from its database: epochs grow there, and the journal is of before."""
+    connected = Host(
+        lab,
+        mirror_dir=lab.mirror_dir,
+        code={"source": "none"},
+        database={"port": lab.need_postgres().direct_port},
+        policy={"mode": mode},
+    )
+    lab.break_("network-reset")
+    talk(lab, f"in the outage of the application alone, {mode}")
+    run_until(connected, "record_store")
+    connected.operation().undo("a test")
+    os.kill(host.pid(), signal.SIGKILL)
+    lab.wait_open()
+    lab.heal()
+    processes.wait_until(lambda: states(lab) == {"online"}, "the outage is over", 20)
+    talk(lab, f"taken back, {mode}")
+
+
+def states(lab: Lab) -> set[str]:
+    return {str(each["state"]) for each in sessions(lab.client_dir).values()}
+
+
+def test_what_was_taken_back_while_the_database_was_away_again_is_told_there_later(host: Host, lab: Lab) -> None:
+    """Until the mirror's service has told it, PostgreSQL says files: the client must not lose its journal by that."""
+    settings = host.settings()
+    run_until(Host(lab, mirror_dir=lab.mirror_dir, code={"source": "none"}, policy={"mode": "restart"}), "record_store")
+    lab.break_("postgres-kill")
+    host.operation().undo("a test")
+    lab.wait_open()
+    talk(lab, "taken back, and the database is away")
+    lab.heal()
+    processes.wait_until(lambda: not states(lab), "its client has seen what PostgreSQL says", 20)
+    reconcile(StoreRecord(settings.state), settings.database, settings.host, settings.companies)
+    processes.wait_until(lambda: states(lab) == {"online"}, "the sessions are open again", 20)
+    lab.wait_open()
+    talk(lab, "told")

@@ -19,13 +19,22 @@ comments that a reader does not see: `<!-- test: word argument, argument -->`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "runbook.md"
 _PART = re.compile(
     r"^<!-- test: (?P<directive>.+?) -->$|^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+#: what the page says of plans where sessions move while they run; it shows those with a restart
+_MODE_LIVE = re.compile(
+    r"says `(?P<mode>mode live: [^`]+)` behind its first line, it also says `(?P<source>[^`]+)` \(in the table of a"
+    r" report: `(?P<cell>[^`]+)`\) instead of the primary or the mirror, and `(?P<held>[^`]+)` instead of"
+    r" `(?P<down>[^`]+)`, here and in every plan below"
+)
+_FIRST_LINE = re.compile(r"^( *- '|)([^ ]+: fail(?:over|back) of .* to \w+)('|)$", re.MULTILINE)
+_SOURCE = re.compile(r"keys from (?:primary or mirror|primary|mirror)\b")
+_CELL = re.compile(r"(?<=\| )(?:primary|mirror)(?= \|)")
 _QUALIFIERS = ("when", "exits", "types")
 DIRECTIVES = (*_QUALIFIERS, "each", "also", "heal", "new server", "messages")
 
@@ -69,6 +78,23 @@ def sections(text: str) -> list[Section]:
     """The sections that hold something to run, in their order."""
     found = [_section(part) for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]]
     return [each for each in found if each.steps]
+
+
+def in_mode_live(section: Section) -> Section:
+    """The section as the page's own note says that it is where nothing is restarted."""
+    note = _MODE_LIVE.search(" ".join(PAGE.read_text("utf-8").split()))
+    if note is None:
+        raise PageError("the note on mode live is gone from the page, or says it in other words")
+
+    def changed(step: Command | Event) -> Command | Event:
+        if isinstance(step, Event):
+            return step
+        output = _SOURCE.sub(note["source"], step.output).replace(note["down"], note["held"])
+        output = _CELL.sub(note["cell"], output)
+        output = _FIRST_LINE.sub(rf"\1\2\3\n\1  {note['mode']}\3", output)
+        return replace(step, output=output)
+
+    return replace(section, steps=[changed(step) for step in section.steps])
 
 
 def _section(text: str) -> Section:

@@ -15,21 +15,27 @@ import pytest
 from baileys_resilience.clock import now_iso
 from baileys_resilience.errors import ApplicationError, ResilienceError, StepFailed, StoreError, Unavailable
 from baileys_resilience.failover.client_admin import ask, journal_errors
-from baileys_resilience.failover.client_memory import ClientMemory, assess_client, drain, last_copies, resume
+from baileys_resilience.failover.client_memory import (
+    ClientMemory,
+    assess_client,
+    discard_copies,
+    drain,
+    exported_of,
+    last_copies,
+    resume,
+)
+from baileys_resilience.failover.context import FailoverContext
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
-from baileys_resilience.failover.source_reports import Offer, SourceReport
+from baileys_resilience.failover.source_reports import CLIENT, Offer, SourceReport
 from baileys_resilience.failover.sources import refuse_doubtful_client
-from baileys_resilience.sessions.directory_store import SessionsHome
-from baileys_resilience.sessions.export import export_companies
-from baileys_resilience.sessions.manifest import read_manifest
-from baileys_resilience.sessions.model import RawKey
+from baileys_resilience.failover.staging import stage_companies
+from baileys_resilience.sessions.model import RawCreds, RawKey
 from baileys_resilience.sessions.record import FILES, POSTGRES, StoreRecord
 from tests.support.client_admin import client, dribbling
-from tests.support.client_copies import COMPANY
-from tests.support.sources import MemorySource
+from tests.support.client_copies import COMPANY, CREDS, KEYS, write_copy
 from tests.support.synthetic import SMALL_MIX, make_company
 
-EXPORT, DRAIN = f"POST /export?company={COMPANY}", f"POST /drain?company={COMPANY}&export=true"
+EXPORT, DRAIN = f"POST /export?company={COMPANY}&form=file", f"POST /drain?company={COMPANY}&form=file&export=true"
 STATUS = "GET /status"
 
 
@@ -55,14 +61,6 @@ def settings(tmp_path: Path, directory: Path) -> FailoverSettings:
 def status(**session: Any) -> dict[str, Any]:
     both = {"company": COMPANY, "state": "online", "counts": {"session": 2}, "undecodable": 0, "epoch": 0, **session}
     return {"identity": "x", "sessions": [both]}
-
-
-def exported(directory: Path) -> dict[str, Any]:
-    """What the client says after it has written a copy."""
-    home = SessionsHome(directory / "exports")
-    assert export_companies(MemorySource([make_company(COMPANY, 1, SMALL_MIX)]), home, [COMPANY]).failed == {}
-    sha256 = read_manifest(home.manifest(COMPANY)).sha256
-    return {"manifest_sha256": sha256, "snapshot_at": now_iso()}
 
 
 def primary(*, answers: bool) -> SourceReport:
@@ -120,7 +118,7 @@ def test_journals_that_cannot_be_written_are_named(directory: Path) -> None:
 
 
 def test_it_writes_a_copy_once_and_that_is_read(directory: Path) -> None:
-    said = exported(directory)
+    said = write_copy(directory / "exports")
     keys: list[RawKey] = []
     with client(directory, {EXPORT: (200, {"exported": {COMPANY: said}})}) as asked:
         source = ClientMemory(str(directory), {COMPANY: 4})
@@ -128,28 +126,68 @@ def test_it_writes_a_copy_once_and_that_is_read(directory: Path) -> None:
         creds = source.creds(COMPANY)
         assert (source.info_of(COMPANY).kind, source.info_of(COMPANY).epoch) == ("client", 4)
         assert source.info_of(COMPANY).snapshot_at == said["snapshot_at"]
-    assert creds is not None
-    assert keys
+    assert creds == RawCreds(CREDS.encode(), None)
+    assert {(key.type, key.id): key.value for key in keys} == {name: text.encode() for name, text in KEYS.items()}
     assert asked == [EXPORT]
+    assert ClientMemory(str(directory), {}, {COMPANY: exported_of(COMPANY, said)}).info_of(COMPANY).epoch == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"company": "962302"}, "of company 962302"),
+        ({"version": 2}, "not baileys-resilience/client-copy of version 1"),
+        ({"keys": 3}, "holds no whole session"),
+        ({"sha256": "0" * 64}, "cut off or changed"),
+        ({"snapshot_at": "yesterday"}, "cannot be read"),
+        ({"epoch": None}, "cannot be read"),
+    ],
+)
+def test_a_copy_that_is_none_is_refused(directory: Path, wrong: dict[str, Any], why: str) -> None:
+    said = write_copy(directory / "exports", **wrong)
+    with pytest.raises(StoreError, match=why):
+        ClientMemory(str(directory), {}, {COMPANY: exported_of(COMPANY, said)}).creds(COMPANY)
+
+
+def test_copies_that_were_taken_over_go(directory: Path) -> None:
+    write_copy(directory / "exports")
+    other = Path(write_copy(directory / "exports", "962302")["file"])
+    discard_copies(str(directory), [COMPANY, "962303"])
+    assert list((directory / "exports").iterdir()) == [other]
+    discard_copies(str(directory / "none"), [COMPANY])
 
 
 def test_another_copy_than_it_says_is_refused(directory: Path, tmp_path: Path) -> None:
-    said = exported(directory)
-    wrong = {**said, "manifest_sha256": "0" * 64}
+    said = write_copy(directory / "exports")
+    wrong = {**said, "sha256": "0" * 64}
     answers = {EXPORT: (200, {"exported": {COMPANY: wrong}})}
     with client(directory, answers), pytest.raises(StoreError, match="another copy than the client made"):
         ClientMemory(str(directory), {}).creds(COMPANY)
-    with client(directory, {EXPORT: (200, {"exported": {}})}), pytest.raises(ApplicationError):
+    with client(directory, {EXPORT: (200, {"exported": {}})}), pytest.raises(StoreError):
         ClientMemory(str(directory), {}).creds(COMPANY)
     with pytest.raises(StoreError, match="has another name"):
         ClientMemory(str(directory), {}).creds("a b")
 
 
+def test_one_that_it_does_not_copy_takes_none_of_the_others_with_it(settings: FailoverSettings) -> None:
+    other = "962302"
+    context = FailoverContext(replace(settings, companies=(COMPANY, other)), "run", FILES)
+    directory, whole = Path(settings.client_dir), make_company(COMPANY, 1, SMALL_MIX)
+    for refusal in ((409, {"error": "its export failed (ENOSPC)"}), (200, {})):
+        answers = {
+            EXPORT: (200, {"exported": {COMPANY: write_copy(directory / "exports", whole=whole)}}),
+            f"POST /export?company={other}&form=file": refusal,
+        }
+        with client(directory, answers):
+            staged = stage_companies(context, {other: [CLIENT], COMPANY: [CLIENT]})
+        assert (set(staged.sessions), set(staged.failed)) == ({COMPANY}, {other})
+
+
 def test_a_drain_gives_the_last_copy(directory: Path) -> None:
-    said = {"manifest_sha256": "abc", "snapshot_at": now_iso(), "keys": 3}
+    said = {"sha256": "abc", "snapshot_at": now_iso(), "keys": 3}
     with client(directory, {DRAIN: (200, {"drained": {COMPANY: {"state": "stopped", "export": said}}})}):
         found = drain(str(directory), COMPANY, accept_data_loss=False)
-    assert found == {"manifest_sha256": "abc", "snapshot_at": said["snapshot_at"]}
+    assert found == {"sha256": "abc", "snapshot_at": said["snapshot_at"]}
 
 
 def test_a_client_that_runs_and_makes_no_last_copy_is_not_stopped(directory: Path) -> None:
@@ -163,7 +201,7 @@ def test_a_client_that_runs_and_makes_no_last_copy_is_not_stopped(directory: Pat
 
 
 def test_a_last_copy_is_one_only_while_the_process_says_so(directory: Path) -> None:
-    copies = {COMPANY: {"manifest_sha256": "abc", "snapshot_at": now_iso()}, "962302": {"error": "x"}}
+    copies = {COMPANY: {"sha256": "abc", "snapshot_at": now_iso()}, "962302": {"error": "x"}}
     assert last_copies(str(directory), {}) == {}
     assert last_copies(str(directory), copies) == {}  # started anew by a boot, and gone again
     with client(directory, {STATUS: (200, {"sessions": [], "drained": {"companies": {COMPANY: "2026"}}})}):

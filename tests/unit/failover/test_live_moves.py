@@ -6,6 +6,11 @@ on where a client refuses, dies or hangs. The real client is met in tests/integr
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -24,6 +29,7 @@ from baileys_resilience.failover.services import ServiceStatus
 from baileys_resilience.failover.settings import FailoverSettings, settings_from_dict
 from baileys_resilience.steps.engine import Notes, Run, Step
 from tests.support.client_admin import client
+from tests.support.lab_settings import PROJECT
 
 ONE, TWO = "962301", "962302"
 STATUS = "GET /status"
@@ -53,11 +59,14 @@ class Service:
     """Runs as process 0 was never: what it was told is remembered."""
 
     def __init__(self, *pids: int) -> None:
-        self.pids = pids
+        self.live = pids
         self.told: list[tuple[str, Mapping[str, str]]] = []
 
     def status(self) -> ServiceStatus:
-        return ServiceStatus(bool(self.pids), self.pids)
+        return ServiceStatus(bool(self.live), self.live)
+
+    def pids(self) -> tuple[int, ...]:
+        return self.live
 
     def stop(self) -> ServiceStatus:
         self.told.append(("stop", {}))
@@ -115,6 +124,41 @@ def test_an_application_without_a_client_is_restarted_and_nobody_is_asked(settin
     forced = replace(settings, policy=replace(settings.policy, mode="live"))
     with pytest.raises(StepFailed, match="cannot move while they run"):
         live.choose_mode(FailoverContext(forced, "", "files"))
+
+
+_PROGRAM = """
+import json, sys
+from pathlib import Path
+from tests.support.client_admin import client
+from tests.support.lab_settings import PROJECT
+with client(Path(sys.argv[1]), {"GET /status": (200, json.loads(sys.argv[2]))}):
+    print("listens", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def client_process(settings: FailoverSettings, said: dict[str, Any], **environment: str) -> Iterator[None]:
+    words = [sys.executable, "-c", _PROGRAM, settings.client_dir, json.dumps(said)]
+    started = subprocess.Popen(
+        words, cwd=PROJECT, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with started as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"listens\n"
+        yield
+
+
+def test_what_a_process_holds_is_seen_where_its_manager_names_none(settings: FailoverSettings) -> None:
+    """A container keeps the environment that it was made with, and would start on the old store again."""
+    said = status(settings, session(ONE), session(TWO))[1]
+    context = FailoverContext(settings, "", "files")
+    context._service = Service()
+    with client_process(settings, said, USE_DATABASE_AUTH_STATE="true"):
+        why = live.choose_mode(context).why_not_live
+    assert "its process holds USE_DATABASE_AUTH_STATE in its environment" in why
+    with client_process(settings, said, USE_DATABASE_AUTH_STATE="false"):
+        assert live.choose_mode(context).why_not_live == ""
 
 
 class Done(Step[FailoverContext]):

@@ -74,7 +74,7 @@ def test_the_plan_says_what_moves_from_where_in_how_long(
     assert f"company {A}: 833 keys from primary or mirror" in text
     assert f"company {B}: 833 keys from mirror (primary: keys are gone)" in text
     assert f"company {C}: stays on files since 20" in text
-    assert "4. stop the application: pm2 baileys-whatsapp-service" in text
+    assert "4. stop the application, or hold its writes: pm2 baileys-whatsapp-service" in text
     assert "USE_DATABASE_AUTH_STATE=false" in text
     assert "expected: " in text
     assert_tells_no_secret(text + json.dumps(plan.as_dict()))

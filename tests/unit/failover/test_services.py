@@ -121,6 +121,18 @@ def test_a_program_that_hangs_is_ended_at_its_deadline() -> None:
     assert "no end after 0.2 s" in caught.value.cause
 
 
+def test_a_program_is_waited_for_where_the_kernel_has_no_descriptor_of_a_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(_pid: int) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", none)
+    assert run(["sh", "-c", "exit 3"], seconds=20, check=False).returncode == 3
+    with pytest.raises(DeadlineExceeded):
+        run(["sleep", "60"], seconds=0.1)
+
+
 def test_output_that_is_no_text_is_read_all_the_same() -> None:
     done = run([sys.executable, "-c", "import os; os.write(1, b'a\\xffb'); os.write(2, b'c')"], seconds=20)
     assert (done.stdout, done.stderr) == ("a�b", "c")
@@ -141,10 +153,11 @@ def test_no_pm2_is_asked_where_no_daemon_runs(tmp_path: Path, content: str | Non
         content = ended.stdout
     if content is not None:
         (home / "pm2.pid").write_text(content)
-    with pytest.raises(Misconfigured) as caught:
-        pm2(home, tmp_path / "asked").status()
-    assert str(home) in caught.value.cause
-    assert "service.pm2_home" in caught.value.hint
+    for ask in ("status", "pids", "stop"):
+        with pytest.raises(Misconfigured) as caught:
+            getattr(pm2(home, tmp_path / "asked"), ask)()
+        assert str(home) in caught.value.cause
+        assert "service.pm2_home" in caught.value.hint
     assert not (tmp_path / "asked").exists()
 
 

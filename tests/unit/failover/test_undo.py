@@ -37,6 +37,9 @@ class Service:
     def status(self) -> ServiceStatus:
         return ServiceStatus(self.flags is not None)
 
+    def pids(self) -> tuple[int, ...]:
+        return ()
+
     def stop(self) -> ServiceStatus:
         self.flags = None
         return ServiceStatus(False)

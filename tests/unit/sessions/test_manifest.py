@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,6 +128,57 @@ def test_a_missing_manifest_is_said_to_be_missing(tmp_path: Path) -> None:
 def test_a_manifest_that_is_a_directory_is_an_error_of_the_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("../../etc/shadow", 9),
+        ("/dev/watchdog", 9),
+        ("a\0b", 9),
+        (5, 9),
+        (None, 9),
+        ("a.json", -1),
+        ("a.json", 10**15),
+        ("a.json", "9"),
+    ],
+)
+def test_an_entry_that_is_no_file_of_the_directory_refuses_the_manifest(tmp_path: Path, name: Any, size: Any) -> None:
+    """Root opens what it names and reads as much as it says, and the application's user can write it."""
+    path = tmp_path / "manifest.jsonl"
+    with path.open("wb") as stream:
+        writer = ManifestWriter(stream, HEADER)
+        writer.totals.keys += 1
+        writer._write(json.dumps(["session", "x", name, "a" * 64, size, None]) + "\n")
+        writer.finish()
+    with pytest.raises(VerificationFailed, match="cannot be read"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"source": {"kind": "primary", "detail": "", "snapshot_at": "", "epoch": "x"}},
+        {"company": 5},
+        {"exported_at": None},
+        {"source": {"new": 1}},
+        {"source": json.loads("[" * 200 + "]" * 200)},
+    ],
+)
+def test_a_header_of_another_shape_refuses_the_manifest(path: Path, header: dict[str, Any]) -> None:
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    lines = [json.dumps({**json.loads(first), **header}).encode() + b"\n", *others[:-1]]
+    footer = {**json.loads(others[-1]), "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
+    path.write_bytes(b"".join(lines) + json.dumps(footer).encode() + b"\n")
+    with pytest.raises(VerificationFailed, match="cannot be read"):
+        read_manifest(path)
+
+
+def test_brackets_without_an_end_refuse_the_manifest(path: Path) -> None:
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + b"[" * 200_000 + b"\n" + b"".join(others))
+    with pytest.raises(VerificationFailed, match="cannot be read"):
+        read_manifest(path)
 
 
 def test_each_line_is_json_for_other_tools(path: Path) -> None:

@@ -2,7 +2,8 @@
 // What a running process answers, its health command, its limits, and the copy that it makes of itself.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFileSync, statSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -99,6 +100,15 @@ test("a port answers with the token only, and the socket as ever", async () => {
   await start({ dir });
 });
 
+test("whatever is asked, the answer is that there is no such request, and the process goes on", async () => {
+  const started = await start();
+  for (const path of ["//", "///status", "//:0/status", "/status/", "http://[/", "http://localhost:99999/", "*"]) {
+    assert.equal((await ask(socketOf(started), "OPTIONS", path)).status, 404, path);
+  }
+  const { status, text } = await ask(socketOf(started), "POST", "/flush?company=a?b%2Fc+d&x=%");
+  assert.deepEqual([status, JSON.parse(text).error.split(" is not open")[0]], [409, "company a?b/c d"]);
+});
+
 test("an export is what the real library loads, journal included, with a manifest", async () => {
   const started = await start({ exportDir: undefined });
   started.service.settings.exportDir = join(started.dir, "exports");
@@ -120,6 +130,43 @@ test("an export is what the real library loads, journal included, with a manifes
   assert.equal(JSON.parse(lines[5]).sha256, digest);
   assert.equal(statSync(directory).mode & 0o777, 0o700);
   assert.equal(statSync(join(directory, "creds.json")).mode & 0o777, 0o600);
+});
+
+test("a copy in one file is all of memory, journal included, and of the two forms there is one", async () => {
+  const started = await start({ exportDir: undefined });
+  const exports = join(started.dir, "exports");
+  started.service.settings.exportDir = exports;
+  const auth = await open(started.service);
+  database.proxy.refuse();
+  await auth.state.keys.set({ session: { "alice.0": client.record(7), "a:b/c.0": client.record(1) } });
+  const name = `company_${COMPANY}`;
+  for (const [form, left] of [["directory", name], ["file", `${name}.copy`], ["file", `${name}.copy`], ["directory", name], ["file", `${name}.copy`]]) {
+    assert.equal((await client.post(started.dir, `/export?form=${form}`)).code, 200);
+    assert.deepEqual(readdirSync(exports), [left]);
+  }
+  const { exported } = await client.post(started.dir, "/export?form=file");
+  const { file, sha256, keys, counts, snapshot_at: moment } = exported[COMPANY];
+  assert.deepEqual([file, keys, counts], [join(exports, `${name}.copy`), 3, { "pre-key": 1, session: 2 }]);
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+  const text = readFileSync(file, "utf8");
+  const [header, creds, ...lines] = text.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assert.deepEqual(header, { format: "baileys-resilience/client-copy", version: 1, company: COMPANY, epoch: 0, snapshot_at: moment, keys: 3, sha256 });
+  assert.equal(createHash("sha256").update(text.slice(text.indexOf("\n") + 1)).digest("hex"), sha256);
+  const { memory } = started.service.session(COMPANY);
+  assert.deepEqual([creds, lines], [["creds", "", memory.creds], [...memory.entries()]]);
+});
+
+test("a form that there is not is refused, and nothing is drained or held", async () => {
+  const started = await start({ exportDir: undefined });
+  started.service.settings.exportDir = join(started.dir, "exports");
+  await open(started.service);
+  for (const path of ["/export?form=tar", "/drain?export=true&form=toString", `/store?company=${COMPANY}&to=files&phase=hold&form=`]) {
+    const { code, error } = await client.post(started.dir, path);
+    assert.deepEqual([path, code], [path, 409]);
+    assert.match(error, /form is .*HINT: one of directory, file/);
+  }
+  const [session] = started.service.status().sessions;
+  assert.deepEqual([session.state, session.hold ?? null], ["online", null]);
 });
 
 test("without a configured place there is no export, and nobody can name one", async () => {
@@ -200,24 +247,45 @@ test("writes that are asked for while a drain copies are refused once the socket
   assert.deepEqual(await state.keys.get("session", ["alice.0"]), { "alice.0": client.record(1) });
 });
 
+/** The health command's exit code and words. @param {string} dir @returns {Promise<[number, string]>} */
+const health = (dir) =>
+  new Promise((resolve) => {
+    const env = { ...process.env, WA_SESSION_DIR: dir };
+    execFile(process.execPath, [HEALTH_CHECK], { env }, (error, stdout, stderr) => resolve([Number(error?.code ?? 0), stdout + stderr]));
+  });
+
 test("the health command says it in words and in its exit code", async () => {
   const started = await start();
   const auth = await open(started.service);
-  const run = () =>
-    new Promise((resolve) => {
-      const env = { ...process.env, WA_SESSION_DIR: started.dir };
-      execFile(process.execPath, [HEALTH_CHECK], { env }, (error, stdout, stderr) => resolve([error?.code ?? 0, stdout + stderr]));
-    });
-  assert.deepEqual(await run(), [0, "company 962301: online, 2 keys\n"]);
+  assert.deepEqual(await health(started.dir), [0, "company 962301: online, 2 keys\n"]);
   database.proxy.refuse();
   await auth.state.keys.set({ session: { "alice.0": client.record(2) } });
-  const [code, text] = await run();
+  const [code, text] = await health(started.dir);
   assert.equal(code, 1);
   assert.match(text, /^company 962301: outage, 2 keys, from memory for \d+ s, 1 writes in the journal\n$/);
   await started.service.close();
-  const [gone, words] = await run();
+  const [gone, words] = await health(started.dir);
   assert.equal(gone, 2);
   assert.match(words, /does not answer/);
+});
+
+test("a session that had to end is seen as that, in words and metrics, until it is opened again", async () => {
+  const started = await start({ onOutage: "read-only" });
+  const auth = await open(started.service);
+  database.proxy.refuse();
+  await client.refuses(auth.state.keys.set({ session: { "alice.0": client.record(2) } }), "SessionStopped", /onOutage is read-only/);
+  const [code, text] = await health(started.dir);
+  assert.equal(code, 1);
+  assert.match(text, /^company 962301: stopped at 2\d{3}-\S+Z: .*onOutage is read-only/);
+  const metrics = async () => (await ask(socketOf(started), "GET", "/metrics")).text;
+  assert.match(await metrics(), /^wa_session_state\{company="962301",state="stopped"\} 1$/m);
+  assert.match(await metrics(), /^wa_session_storage_up\{company="962301"\} 0$/m);
+  database.proxy.heal();
+  const again = await open(started.service);
+  assert.deepEqual(await health(started.dir), [0, "company 962301: online, 2 keys\n"]);
+  assert.match(await metrics(), /^wa_session_state\{company="962301",state="stopped"\} 0$/m);
+  await again.close(); // in order: that is none of them
+  assert.deepEqual([await health(started.dir), /company="962301",state/.test(await metrics())], [[0, ""], false]);
 });
 
 test("an idle session makes room for a new one, a connected one never does", async () => {

@@ -153,3 +153,22 @@ test("a session that began in files moves to PostgreSQL with its ids, and back",
   const again = await open();
   assert.deepEqual((await again.keys.get("session", ["alice.0"]))["alice.0"], client.record(6));
 });
+
+for (const told of [true, false]) {
+  test(`one that has moved and is opened again by its process is where it moved to, ${told ? "whatever the flag says" : "also before the database is told"}`, async () => {
+    await client.addCompany(database.admin);
+    const auth = await open({ connection: database.directConnection });
+    const moving = coordinator({ dir, sessionsDir: join(dir, "sessions"), admin: database.admin });
+    await moving.move(COMPANY, "postgres");
+    await auth.keys.set({ session: { "alice.0": client.record(6) } });
+    await auth.close();
+    const there = await useResilientAuthState(COMPANY, { service: auth.service }, FILES);
+    assert.deepEqual([there.status().store, (await there.state.keys.get("session", ["alice.0"]))["alice.0"]], ["postgres", client.record(6)]);
+    await moving.move(COMPANY, "files");
+    await there.state.keys.set({ session: { "alice.0": client.record(7) } });
+    await there.close();
+    if (!told) await database.admin.query("UPDATE baileys_resilience.stores SET store = 'postgres'");
+    const back = await useResilientAuthState(COMPANY, { service: auth.service }, { USE_DATABASE_AUTH_STATE: "true" });
+    assert.deepEqual([back.status().store, (await back.state.keys.get("session", ["alice.0"]))["alice.0"]], ["files", client.record(7)]);
+  });
+}

@@ -108,6 +108,25 @@ test("a link that is put in the place of the exports while one is written leads 
   assert.ok(existsSync(join(away, `company_${COMPANY}`, "creds.json")));
 });
 
+for (const what of /** @type {const} */ (["exports", "exported"])) {
+  test(`the same goes for a copy in one file, where ${what === "exports" ? "the place" : "an older copy's directory"} is a link`, async () => {
+    const auth = await open();
+    mkdirSync(join(auth[what], ".."), { recursive: true });
+    symlinkSync(auth.elsewhere, auth[what]);
+    assert.equal((await client.post(auth.dir, `/export?company=${COMPANY}&form=file`)).code, 409);
+    onlyPrecious(auth.elsewhere);
+  });
+}
+
+test("a copy in one file is put in the place of a link, not through it", async () => {
+  const auth = await open();
+  mkdirSync(auth.exports);
+  for (const name of [".copy", `.copy.${process.pid}.new`]) symlinkSync(join(auth.elsewhere, "precious"), `${auth.exported}${name}`);
+  assert.equal((await client.post(auth.dir, `/export?company=${COMPANY}&form=file`)).code, 200);
+  assert.equal(readFileSync(join(auth.elsewhere, "precious"), "utf8"), "");
+  assert.deepEqual(readdirSync(auth.exports), [`company_${COMPANY}.copy`]);
+});
+
 test("an export replaces the one before, and leaves nothing beside it", async () => {
   const auth = await open();
   for (const id of ["a.0", "b.0"]) {

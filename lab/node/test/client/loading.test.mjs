@@ -182,7 +182,7 @@ test("a second process is told who has the session", async () => {
   await open();
   const elsewhere = temporaryDir(); // another host would not see the mark of the first either
   try {
-    const who = new RegExp(`another process has this session: wa-session/[^/]+/${process.pid}/[0-9a-f]+ \\(127.0.0.1, since `);
+    const who = new RegExp(`another process has this session: wa-session/[^/]+/${process.pid}/[0-9a-z]{12} \\(127.0.0.1, since `);
     await client.refuses(open({ dir: elsewhere }), "WriterBusy", who);
   } finally {
     removeDir(elsewhere);

@@ -7,6 +7,7 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 
 import { usePostgresAuthState } from "../../../../roles/session_client/files/client/src/index.js";
 import { readJournal } from "../../../../roles/session_client/files/client/src/journal.js";
+import { coordinator } from "./coordinator.mjs";
 import * as client from "./support.mjs";
 
 const { COMPANY } = client;
@@ -166,25 +167,103 @@ function suite(fence) {
     assert.deepEqual(await stored(), client.record(2));
   });
 
-  test("a look at the database that was under way when the session was closed leaves no lock behind", async () => {
-    const { service, auths } = await open({}, [COMPANY]);
+  /** A session in an outage, of which a look at the database has come as far as the lock, and waits there. */
+  async function looking() {
+    const { service, auths, dir } = await open({}, [COMPANY]);
     database.proxy.refuse();
     await client.until("the outage has begun", () => auths[0].status().state === "outage");
     const { lock } = service;
+    const { outage } = /** @type {any} */ (service.sessions.get(COMPANY));
     const acquire = lock.acquire.bind(lock);
     const { promise: slow, resolve: goOn } = client.deferred();
     const looked = client.deferred();
+    const got = client.deferred();
     const done = client.deferred();
+    const recover = outage.recover.bind(outage);
+    outage.recover = () => recover().finally(done.resolve);
     lock.acquire = async (company) => {
+      lock.acquire = acquire;
       looked.resolve();
       await slow;
-      return acquire(company).finally(done.resolve);
+      await acquire(company).finally(got.resolve);
     };
     await looked.promise;
-    await auths[0].close();
     database.proxy.heal();
+    return { service, dir, auth: auths[0], goOn, got: got.promise, done: done.promise };
+  }
+
+  test("a look at the database that was under way when the session was closed leaves no lock behind", async () => {
+    const { auth, goOn, done } = await looking();
+    await auth.close();
     goOn();
-    await done.promise;
-    await client.until("the lock is free", async () => !(await holders()).length);
+    await done;
+    assert.deepEqual(await holders(), []);
+  });
+
+  test("a look at the database that was under way when the session was closed does not take the lock from whoever opens it again", async () => {
+    const { service, auth, goOn, done } = await looking();
+    await auth.close();
+    const { files } = service;
+    const { promise: slow, resolve: load } = client.deferred();
+    const loading = client.deferred();
+    const readLeft = files.readJournal.bind(files);
+    files.readJournal = async (company) => {
+      loading.resolve();
+      await slow;
+      return readLeft(company);
+    };
+    const opening = usePostgresAuthState(COMPANY, { service });
+    await loading.promise;
+    goOn();
+    await done;
+    assert.equal((await holders()).length, 1);
+    load();
+    assert.equal((await opening).status().state, "online");
+    assert.equal((await holders()).length, 1);
+  });
+
+  test("a look at the database that was under way when the session moved to files does not take the lock from its move back", { skip: !fence }, async () => {
+    const { service, dir, auth, goOn, got, done } = await looking();
+    service.settings.exportDir = join(dir, "exports");
+    service.settings.sessionsDir = join(dir, "sessions");
+    const moving = coordinator({ dir, sessionsDir: service.settings.sessionsDir, admin: database.admin });
+    await moving.move(COMPANY, "files");
+    const held = await moving.move(COMPANY, "postgres", "record");
+    await database.admin.query("BEGIN; LOCK TABLE whatsapp_keys IN ACCESS EXCLUSIVE MODE");
+    const committing = moving.commit(COMPANY, "postgres", held.hold);
+    const waits = async () => (await client.ask(database.directConnection, "SELECT FROM pg_locks WHERE NOT granted")).length > 0;
+    await client.until("the commit waits for the table", waits);
+    goOn();
+    await got;
+    await new Promise(setImmediate); // whatever comes of it has begun
+    await database.admin.query("COMMIT");
+    assert.equal((await committing).code, 200);
+    await done;
+    assert.deepEqual([service.lock.holds(COMPANY), (await holders()).length, auth.status().store], [true, 1, "postgres"]);
+    await auth.close();
+    assert.deepEqual(await holders(), []);
+  });
+
+  test("a lock that the server does not give back goes with its connection, and the others are taken again", async () => {
+    const { service, auths, sentry } = await open();
+    await database.admin.query("REVOKE EXECUTE ON FUNCTION pg_advisory_unlock(bigint) FROM PUBLIC");
+    try {
+      await auths[0].close();
+    } finally {
+      await database.admin.query("GRANT EXECUTE ON FUNCTION pg_advisory_unlock(bigint) TO PUBLIC");
+    }
+    await client.until("the other lock is taken again", () => service.lock.holds(OTHER));
+    const third = await client.startService(database, { connection: database.directConnection });
+    ends.push({ close: () => third.service.close().then(third.remove) });
+    await usePostgresAuthState(COMPANY, { service: third.service });
+    assert.deepEqual([(await holders()).length, auths[1].status().state, sentry.sent], [2, "online", []]);
+  });
+
+  test("a lock that is asked for twice at once is taken once: one release is enough", async () => {
+    const { service } = await open({}, []);
+    await Promise.all([1, 2].map(() => service.lock.acquire(COMPANY)));
+    assert.equal((await holders()).length, 1);
+    await service.lock.release(COMPANY);
+    assert.deepEqual(await holders(), []);
   });
 }

@@ -130,6 +130,21 @@ function suite(fence) {
     assert.deepEqual(await stored("alice.0"), client.record(fence ? 4 : 3));
   });
 
+  test("a session that comes back ends no connection but those on which its own writes may still be under way", async () => {
+    const auth = await open();
+    const { pool, earlier } = auth.service.database;
+    const others = [await pool.connect(), await pool.connect()]; // as other companies have them
+    try {
+      await database.admin.query("BEGIN; SELECT * FROM whatsapp_keys FOR UPDATE");
+      await auth.keys.set(alice(2)).finally(() => database.admin.query("COMMIT"));
+      await untilState(auth, "online");
+      for (const each of others) await each.query("SELECT 1");
+    } finally {
+      others.forEach((each) => each.release());
+    }
+    assert.deepEqual([await stored("alice.0"), earlier?.size], [client.record(2), 0]);
+  });
+
   test("a statement that waits for a lock for too long goes into the journal, and nothing is lost", async () => {
     const auth = await open();
     await database.admin.query("BEGIN; SELECT * FROM whatsapp_keys FOR UPDATE");

@@ -1,71 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // A process that ends while its database is away, and the one that comes after it.
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { test } from "node:test";
 
 import { Unavailable, usePostgresAuthState } from "../../../../roles/session_client/files/client/src/index.js";
-import { removeDir, temporaryDir } from "../support/lab.mjs";
+import { creds, database, dir, fileOf, killInOutage, open, settings, startChild, startHere } from "./lives.mjs";
 import * as client from "./support.mjs";
 
 const { COMPANY } = client;
-/** @type {client.Database} */
-let database;
-/** @type {string} */
-let dir;
-/** @type {{close: () => Promise<unknown>}[]} */
-const open = [];
-
-before(async () => {
-  database = await client.startDatabase();
-});
-beforeEach(async () => {
-  dir = temporaryDir();
-  await client.resetTables(database.admin);
-  await client.addCompany(database.admin);
-  await client.addKey(database.admin, "session", "alice.0", client.record(1));
-  await client.addKey(database.admin, "pre-key", "5", client.preKey());
-});
-afterEach(async () => {
-  database.proxy.heal();
-  for (const each of open.splice(0)) await each.close();
-  removeDir(dir);
-});
-after(() => database.stop());
-
-const settings = () => ({
-  connection: database.connection, dir, admin: false, connectTimeoutMs: 400, queryTimeoutMs: 600, recoveryIntervalMs: 100,
-}); // prettier-ignore
-
-async function startChild() {
-  const child = await client.startProcess(settings());
-  open.push({ close: child.kill });
-  return child;
-}
-
-/** A second life in this process. @param {object} [options] */
-async function startHere(options = {}) {
-  const started = await client.startService(database, { ...settings(), ...options });
-  open.push(started.service);
-  const auth = await usePostgresAuthState(COMPANY, { service: started.service });
-  return { ...auth, ...started };
-}
-
-/** Written in an outage, then killed. */
-async function killInOutage() {
-  const child = await startChild();
-  database.proxy.refuse();
-  await child.ask({ do: "set", data: { session: { "alice.0": client.record(2) } } });
-  await child.ask({ do: "creds", change: { nextPreKeyId: 77 } });
-  await child.ask({ do: "set", data: { session: { "alice.0": client.record(3) }, "pre-key": { 5: null } } });
-  await client.until("the cache is written", () => existsSync(fileOf("cache")));
-  await child.kill();
-}
-
-/** @param {string} kind */
-const fileOf = (kind) => join(dir, `${COMPANY}.${kind}`);
-const creds = async () => (await database.admin.query("SELECT creds FROM whatsapp_auth")).rows[0].creds;
 
 test("what a killed process wrote in the outage is in the database after the next start", async () => {
   await killInOutage();
@@ -208,86 +151,6 @@ test("while the database serves there is no cache that could be taken for the se
   await assert.rejects(startHere(), { name: "Unavailable" });
 });
 
-test("journal and cache can be read by their owner alone", async () => {
-  const { statSync } = await import("node:fs");
-  await killInOutage();
-  for (const kind of ["journal", "cache"]) assert.equal(statSync(fileOf(kind)).mode & 0o777, 0o600);
-  assert.equal(statSync(dir).mode & 0o777, 0o700);
-});
-
-for (const [what, change, reason] of /** @type {[string, (text: string) => string, RegExp][]} */ ([
-  ["too old", (text) => text.replace(/"last_contact":"[^"]+"/, `"last_contact":"${new Date(Date.now() - 600_000).toISOString()}"`), /600 s old, and 300 s is the limit/],
-  ["still to come", (text) => text.replace(/"last_contact":"[^"]+"/, `"last_contact":"${new Date(Date.now() + 600_000).toISOString()}"`), /the clock was set back/],
-  ["of another version", (text) => text.replace('"version":1', '"version":9'), /is not a .* of version 1/],
-  ["of another company", (text) => text.replace(`"company":"${COMPANY}"`, '"company":"7"'), /is of company 7, not of 962301/],
-  ["cut off", (text) => text.slice(0, -20), /cut off or changed/],
-])) {
-  test(`a cache that is ${what} is refused with the reason`, async () => {
-    await killInOutage();
-    const text = readFileSync(fileOf("cache"), "utf8");
-    assert.notEqual(change(text), text);
-    writeFileSync(fileOf("cache"), change(text));
-    await client.refuses(startHere(), "CopyRefused", reason);
-    // Nothing is lost by that: the database gets what the journal holds.
-    database.proxy.heal();
-    await startHere();
-    assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(3));
-  });
-}
-
-test("a last line of the journal that a crash cut off counts as not written", async () => {
-  await killInOutage();
-  const text = readFileSync(fileOf("journal"), "utf8");
-  writeFileSync(fileOf("journal"), text.slice(0, -10));
-  database.proxy.heal();
-  const auth = await startHere();
-  assert.deepEqual(await auth.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(2) });
-  assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(2));
-});
-
-for (const [what, change] of /** @type {[string, (text: string) => string][]} */ ([
-  ["damaged", (text) => text.replace('"previousCounter', '"previousCounteR')],
-  ["of another version", (text) => {
-    const [, ...rest] = text.split("\n");
-    return [`${"0".repeat(16)} {}`, ...rest].join("\n");
-  }],
-])) {
-  test(`a journal that is ${what} is put aside, told, and not replayed`, async () => {
-    await killInOutage();
-    writeFileSync(fileOf("journal"), change(readFileSync(fileOf("journal"), "utf8")));
-    database.proxy.heal();
-    const auth = await startHere();
-    assert.deepEqual(await auth.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(1) });
-    assert.ok(readdirSync(dir).some((name) => name.startsWith(`${COMPANY}.journal.refused-`)));
-    assert.ok(auth.sentry.sent.some(({ message, level }) => message === "session journal refused" && level === "error"));
-  });
-}
-
-test("a journal is not replayed over what another process wrote since", async () => {
-  await killInOutage();
-  const elsewhere = temporaryDir();
-  database.proxy.heal();
-  const other = await client.startService(database, { ...settings(), dir: elsewhere });
-  const second = await usePostgresAuthState(COMPANY, { service: other.service });
-  await second.state.keys.set({ session: { "alice.0": client.record(9) } });
-  await other.service.close();
-  removeDir(elsewhere);
-  const auth = await startHere();
-  assert.deepEqual(await auth.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(9) });
-  assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(9));
-  assert.match(auth.logger.lines.error.join(), /has written this session since/);
-});
-
-test("a journal of before a failover is not replayed after it", async () => {
-  await killInOutage();
-  database.proxy.heal();
-  await database.admin.query("INSERT INTO baileys_resilience.stores VALUES ($1, 'postgres', 2, now(), 'h', 'r')", [COMPANY]);
-  const auth = await startHere();
-  assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0"), client.record(1));
-  assert.match(auth.logger.lines.error.join(), /epoch/);
-  assert.ok(!existsSync(fileOf("journal")));
-});
-
 /** A start whose database goes away again behind the take-over. @param {(service: any) => void} breakIt */
 async function startInto(breakIt) {
   const started = await client.startService(database, settings());
@@ -366,4 +229,20 @@ test("the mark of a process that was killed does not keep the next one out", asy
   await assert.rejects(startHere(), { name: "WriterBusy" });
   await child.kill();
   assert.equal((await startHere()).status().state, "online");
+});
+
+test("a process that ends while nothing arrives from its database leaves the cache of an orderly end for each session, and begins no outage", async () => {
+  const auth = await startHere();
+  const more = ["2", "3", "4"];
+  for (const company of more) {
+    await client.addCompany(database.admin, undefined, company);
+    await usePostgresAuthState(company, { service: auth.service });
+  }
+  database.proxy.drop();
+  await auth.service.close();
+  assert.deepEqual(auth.sentry.sent, []);
+  assert.deepEqual(client.filesIn(dir), [...more, COMPANY].map((company) => `${company}.cache`).sort());
+  const again = await startHere();
+  assert.equal(again.status().state, "outage");
+  assert.deepEqual(await again.state.keys.get("session", ["alice.0"]), { "alice.0": client.record(1) });
 });

@@ -161,6 +161,27 @@ test("a move that PostgreSQL was told of and that is taken back costs the sessio
   assert.deepEqual(await stored(), client.record(2));
 });
 
+test("while PostgreSQL still says files after a move that was taken back, the session goes on from its journal", async () => {
+  const auth = await open();
+  const held = await auth.moving.hold(COMPANY, "files");
+  await auth.moving.seal(COMPANY, held.hold);
+  await database.admin.query("INSERT INTO baileys_resilience.stores VALUES ($1, 'files', 1, now(), 'h', 'r')", [COMPANY]);
+  database.proxy.refuse();
+  await auth.moving.abort(COMPANY, held.hold, "&epoch=2");
+  await auth.keys.set(alice(2));
+  const { writer } = auth.service;
+  const replay = writer.replay.bind(writer);
+  /** @type {string[]} */
+  const refused = [];
+  writer.replay = (...words) => replay(...words).catch((error) => (refused.push(error.message), Promise.reject(error)));
+  database.proxy.heal();
+  await client.until("it has seen what PostgreSQL says", () => refused.some((each) => /taken back, which is not told there yet/.test(each)));
+  await auth.keys.set(alice(3));
+  await database.admin.query("UPDATE baileys_resilience.stores SET store = 'postgres', epoch = 2, lineage = '{0,2}'");
+  await client.until("the journal is replayed", () => auth.status().state === "online");
+  assert.deepEqual(await stored(), client.record(3));
+});
+
 /** @type {[string, (place: string) => void, RegExp][]} */
 const TAMPERED = [
   ["with another content", (place) => writeFileSync(join(place, "session-alice.0.json"), JSON.stringify(client.record(7))), /1 differ, 0 are missing, 0 are not/],
@@ -244,6 +265,30 @@ test("a hold in an outage that ends goes on in its journal, and the database get
   database.proxy.heal();
   await client.until("the database is back", () => auth.status().state === "online");
   assert.deepEqual(await stored(), client.record(3));
+});
+
+test("a hold that begins while a session waits for its turn to come back keeps no other from coming back", async () => {
+  await client.addCompany(database.admin, undefined, "2");
+  const auth = await open({ poolSize: 2 }); // one at a time
+  const { replays } = auth.service;
+  const turn = client.deferred();
+  void replays.take(() => turn.promise);
+  database.proxy.refuse();
+  await auth.keys.set(alice(2));
+  database.proxy.heal();
+  await client.until("the first one waits for its turn", () => replays.waiting.length);
+  const other = await usePostgresAuthState("2", { service: auth.service });
+  const held = await auth.moving.hold(COMPANY, "files");
+  await auth.moving.seal(COMPANY, held.hold);
+  database.proxy.refuse();
+  await other.state.keys.set(alice(2));
+  database.proxy.heal();
+  turn.resolve();
+  await client.until("the other is back", () => other.status().state === "online");
+  assert.deepEqual([auth.status().hold?.phase, auth.status().state], ["sealed", "outage"]);
+  await auth.moving.abort(COMPANY, held.hold);
+  await client.until("the first one is back as well", () => auth.status().state === "online");
+  assert.deepEqual(await stored(), client.record(2));
 });
 
 test("on the way back the database must hold what memory holds, and then the session is fenced and journaled as ever", async () => {

@@ -106,7 +106,8 @@ export async function startDatabase({ fence = true } = {}) {
   if (fence) {
     await admin.query(`CREATE SCHEMA baileys_resilience;
       CREATE TABLE baileys_resilience.stores (company text PRIMARY KEY, store text NOT NULL, epoch bigint NOT NULL,
-        since timestamptz NOT NULL, host text NOT NULL, run text NOT NULL, recorded_at timestamptz NOT NULL DEFAULT now());
+        since timestamptz NOT NULL, host text NOT NULL, run text NOT NULL, recorded_at timestamptz NOT NULL DEFAULT now(),
+        lineage bigint[]);
       CREATE TABLE baileys_resilience.writers (company text PRIMARY KEY, token text NOT NULL, holder text NOT NULL,
         since timestamptz NOT NULL)`);
   }

@@ -125,7 +125,7 @@ def _read(context: FailoverContext, staged: Mapping[str, StagedSession], home: S
 def _drained(context: FailoverContext, staged: Mapping[str, StagedSession], home: SessionsHome) -> Staged:
     """The last copies that the client made of what it alone had."""
     copies = {
-        company: Exported(copy["manifest_sha256"], copy["snapshot_at"])
+        company: Exported(copy["sha256"], copy["snapshot_at"])
         for company, copy in context.result("stop").get("drained", {}).items()
         if "error" not in copy and company in staged
     }

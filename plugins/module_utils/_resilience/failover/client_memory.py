@@ -12,39 +12,40 @@ open the session again.
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 from urllib.parse import quote, urlencode
 
 from .. import guarded
-from ..clock import now_iso
+from ..clock import from_iso, now_iso
 from ..errors import ApplicationError, ResilienceError, StoreError, Unavailable
-from ..files import translate_os_error
-from ..sessions.directory_source import DirectorySource
+from ..sessions.client_files import COPY_SUFFIX, HandedOver, read_handed_over
 from ..sessions.directory_store import SessionsHome
-from ..sessions.manifest import MANIFEST_FILE, read_manifest
-from ..sessions.model import KeySink, RawCreds, SourceInfo
+from ..sessions.model import KeySink, RawCreds, RawKey, SourceInfo
 from ..sessions.record import StoreOfRecord, StoreRecord
-from .client_admin import SOCKET, ask
+from .client_admin import SOCKET, STATUS_SECONDS, ask, ask_status, below, text_of
 from .context import FailoverContext
 from .settings import FailoverSettings
 from .source_reports import CLIENT, PRIMARY, Offer, SourceReport
 
-_STATUS_SECONDS = 2.0
-#: 1,333 files, each of them synced, on a busy disk
+#: on a busy disk, behind what its socket has under way
 _EXPORT_SECONDS = 30.0
 #: below the client's directory: where it writes copies
 EXPORTS = "exports"
+#: One file, which it writes in no time: the files that Baileys reads are made here, once.
+AS_FILE = {"form": "file"}
 
 
 @dataclass(frozen=True)
 class Exported:
     """A copy that the client has made, and said so."""
 
-    manifest_sha256: str
+    sha256: str
     snapshot_at: str
+
+    def as_dict(self) -> Dict[str, str]:
+        return {"sha256": self.sha256, "snapshot_at": self.snapshot_at}
 
 
 class ClientMemory:
@@ -58,45 +59,57 @@ class ClientMemory:
         self._client_dir = client_dir
         self._epochs = epochs
         self._exported: Dict[str, Exported] = dict(drained or {})
-        self._home = SessionsHome(Path(client_dir) / EXPORTS)
-        self._source = DirectorySource(self._home)
+        self._read: Dict[str, HandedOver] = {}
 
     @property
     def info(self) -> SourceInfo:
         return SourceInfo(CLIENT, str(Path(self._client_dir) / SOCKET), now_iso())
 
     def info_of(self, company: str) -> SourceInfo:
-        exported = self._copy(company)
-        epoch = self._epochs.get(company, self._source.info_of(company).epoch)
-        return SourceInfo(CLIENT, str(Path(self._client_dir) / SOCKET), exported.snapshot_at, None, epoch)
+        copy = self._copy(company)
+        epoch = self._epochs.get(company, copy.epoch)
+        return SourceInfo(CLIENT, str(Path(self._client_dir) / SOCKET), copy.snapshot_at, None, epoch)
 
     def companies(self) -> List[str]:
         return sorted(sessions(self._client_dir))
 
     def creds(self, company: str) -> Optional[RawCreds]:
-        self._copy(company)
-        return self._source.creds(company)
+        copy = self._copy(company)
+        return RawCreds(copy.creds, None)
 
     def stream_keys(self, company: str, sink: KeySink) -> None:
-        self._copy(company)
-        self._source.stream_keys(company, sink)
+        for (key_type, key_id), content in self._copy(company).keys.items():
+            sink(RawKey(key_type, key_id, content, None))
 
-    def _copy(self, company: str) -> Exported:
+    def _copy(self, company: str) -> HandedOver:
         """Let the client write it, once, and look whether what lies there is what it says."""
         if company not in self._exported:
-            _refuse_odd_id(company)
-            answer = ask(self._client_dir, "POST", f"/export?{_query(company)}", seconds=_EXPORT_SECONDS)
-            self._exported[company] = exported_of(company, answer.get("exported", {}).get(company))
-        exported, place = self._exported[company], self._home.directory(company)
-        _refuse_links(place)
-        if read_manifest(place / MANIFEST_FILE).sha256 != exported.manifest_sha256:
-            raise StoreError(
-                "what lies there is another copy than the client made",
-                operation="read the client's export of company",
-                subject=company,
-                hint=f"is its WA_SESSION_EXPORT_DIR {self._home.path}? Run again",
-            )
-        return exported
+            self._exported[company] = _export(self._client_dir, company)
+        if company not in self._read:
+            self._read[company] = self._read_copy(company, self._exported[company].sha256)
+        return self._read[company]
+
+    def _read_copy(self, company: str, sha256: str) -> HandedOver:
+        exports = Path(self._client_dir) / EXPORTS
+        copy = read_handed_over(exports, company)
+        if copy.sha256 == sha256:
+            return copy
+        raise StoreError(
+            "what lies there is another copy than the client made",
+            operation="read the client's export of company",
+            subject=company,
+            hint=f"is its WA_SESSION_EXPORT_DIR {exports}? Run again",
+        )
+
+
+def _export(client_dir: str, company: str) -> Exported:
+    """What it refuses for one company says nothing of the others."""
+    _refuse_odd_id(company)
+    try:
+        answer = ask(client_dir, "POST", f"/export?{_query(company, AS_FILE)}", seconds=_EXPORT_SECONDS)
+        return exported_of(company, below(answer, "exported", company))
+    except ApplicationError as exc:
+        raise StoreError(exc.cause, operation="let the client export company", subject=company, hint=exc.hint) from exc
 
 
 def copied_by_client(context: FailoverContext) -> List[str]:
@@ -112,12 +125,12 @@ def discard_copies(client_dir: str, companies: Sequence[str]) -> None:
     """Remove what the client exported: it is in its place by now."""
     home = SessionsHome(Path(client_dir) / EXPORTS)
     for company in companies:
-        with contextlib.suppress(StoreError):
-            home.remove(home.directory(company))
+        with contextlib.suppress(StoreError, OSError), guarded.parent_of(home.directory(company)) as (exports, name):
+            guarded.remove(exports, name + COPY_SUFFIX)
 
 
-def _query(company: str) -> str:
-    return urlencode({"company": company})
+def _query(company: str, more: Optional[Mapping[str, str]] = None) -> str:
+    return urlencode({"company": company, **(more or {})})
 
 
 def _refuse_odd_id(company: str) -> None:
@@ -130,18 +143,12 @@ def _refuse_odd_id(company: str) -> None:
         )
 
 
-def _refuse_links(place: Path) -> None:
-    """The application's user can put a link there, and we may be root."""
-    try:
-        os.close(guarded.open_directory(place))
-    except OSError as exc:
-        raise translate_os_error(exc, "open the client's export", place) from exc
-
-
 def exported_of(company: str, answer: Any) -> Exported:
     try:
-        return Exported(str(answer["manifest_sha256"]), str(answer["snapshot_at"]))
-    except (KeyError, TypeError) as exc:
+        copy = Exported(text_of(answer["sha256"]), text_of(answer["snapshot_at"]))
+        from_iso(copy.snapshot_at)
+        return copy
+    except (KeyError, TypeError, ValueError, ResilienceError) as exc:
         raise ApplicationError(
             "the client has not said what it exported",
             operation="export company",
@@ -152,8 +159,7 @@ def exported_of(company: str, answer: Any) -> Exported:
 
 def sessions(client_dir: str) -> Dict[str, Mapping[str, Any]]:
     """Status of each session that is open in the running client. Raises Unavailable and ApplicationError."""
-    found = ask(client_dir, "GET", "/status", seconds=_STATUS_SECONDS).get("sessions", [])
-    return {str(each["company"]): each for each in found if isinstance(each, dict) and "company" in each}
+    return {each["company"]: each for each in ask_status(client_dir)["sessions"]}
 
 
 def assess_client(
@@ -203,8 +209,8 @@ def drain(client_dir: str, company: str, *, accept_data_loss: bool) -> Dict[str,
     has.
     """
     try:
-        answer = ask(client_dir, "POST", f"/drain?{_query(company)}&export=true", seconds=_EXPORT_SECONDS)
-        copy = exported_of(company, (answer.get("drained", {}).get(company) or {}).get("export"))
+        answer = ask(client_dir, "POST", f"/drain?{_query(company, AS_FILE)}&export=true", seconds=_EXPORT_SECONDS)
+        copy = exported_of(company, below(answer, "drained", company, "export"))
     except Unavailable as exc:
         return {"error": exc.cause}
     except ApplicationError as exc:
@@ -217,7 +223,7 @@ def drain(client_dir: str, company: str, *, accept_data_loss: bool) -> Dict[str,
             hint="nothing was stopped. Give it room on its disk, then run again; to go on without its last steps set"
             " failover_accept_data_loss to true",
         ) from exc
-    return {"manifest_sha256": copy.manifest_sha256, "snapshot_at": copy.snapshot_at}
+    return copy.as_dict()
 
 
 def last_copies(client_dir: str, drained: Mapping[str, Any]) -> Dict[str, Any]:
@@ -227,10 +233,9 @@ def last_copies(client_dir: str, drained: Mapping[str, Any]) -> Dict[str, Any]:
     if not drained:
         return {}
     try:
-        answer = ask(client_dir, "GET", "/status", seconds=_STATUS_SECONDS)
+        known = ask_status(client_dir)["drained"]
     except (Unavailable, ApplicationError):
         return {}  # what it left on disk tells the rest
-    known = (answer.get("drained") or {}).get("companies") or {}
     return {company: copy for company, copy in drained.items() if company in known}
 
 
@@ -238,6 +243,6 @@ def resume(client_dir: str, companies: Sequence[str]) -> None:
     """Let the running client open them again. One that is gone needs no word."""
     for company in companies:
         try:
-            ask(client_dir, "POST", f"/resume?{_query(company)}", seconds=_STATUS_SECONDS)
+            ask(client_dir, "POST", f"/resume?{_query(company)}", seconds=STATUS_SECONDS)
         except (Unavailable, ApplicationError):
             continue

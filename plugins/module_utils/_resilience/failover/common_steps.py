@@ -201,7 +201,7 @@ class SwitchEnv(Step[FailoverContext]):
 
 class StartApplication(Step[FailoverContext]):
     name = "start"
-    title = "start the application on the new store"
+    title = "start the application on the new store, or let it go on there"
 
     def __init__(self, stop_seconds: float) -> None:
         # An undo stops it; and where running sessions did not go on, all of their commits were waited for first.

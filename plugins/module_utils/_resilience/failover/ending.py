@@ -64,7 +64,7 @@ def _tell(context: FailoverContext, report: Report, told: Any) -> List[Dict[str,
     tags = {"host": settings.host, "operation": report["operation"], "outcome": report["outcome"]}
     fingerprint = "-".join((report["operation"], report["run"], report["outcome"], str(report["attempts"])))
     note = Notification(headline(report), as_markdown(report), level, tags, fingerprint, settings.companies)
-    return [vars(delivery) for delivery in notify_all(notifiers, note)]
+    return [delivery.as_dict() for delivery in notify_all(notifiers, note)]
 
 
 def read_json(path: Path) -> Report:

@@ -23,8 +23,8 @@ from ..errors import ApplicationError, ResilienceError, StepFailed, Unavailable
 from ..sessions.model import DEFAULT_DIRECTORY_TEMPLATE
 from ..sessions.record import FILES
 from ..steps.engine import OtherWay
-from .client_admin import ClientRefuses, ask
-from .client_memory import EXPORTS, exported_of, sessions
+from .client_admin import ClientRefuses, ask, ask_status, process_of, text_of
+from .client_memory import AS_FILE, EXPORTS, exported_of, sessions
 from .context import FailoverContext
 from .flags import wrong_flags
 from .settings import FailoverSettings
@@ -39,8 +39,6 @@ _HOLD_SECONDS = 25.0
 _MOST_COMPANIES = 25
 _EXPORT_SECONDS = 30.0
 _WORD_SECONDS = 5.0
-#: asked before anything is held: of a process that hangs the answer would not be waited for
-_STATUS_SECONDS = 2.0
 #: a session that goes on in PostgreSQL is compared row by row first
 _COMMIT_SECONDS = 30.0
 _BETWEEN_COMMITS_SECONDS = 0.3
@@ -94,7 +92,7 @@ def _why_not(context: FailoverContext) -> str:
     if settings.directory_template != DEFAULT_DIRECTORY_TEMPLATE:
         return f"its client knows no other directories than {DEFAULT_DIRECTORY_TEMPLATE}"
     try:
-        answer = ask(settings.client_dir, "GET", "/status", seconds=_STATUS_SECONDS)
+        answer = ask_status(settings.client_dir)
         return _other_places(settings, answer) or _unfit(context, answer) or _held_flags(context)
     except ResilienceError as exc:
         return exc.cause
@@ -115,7 +113,7 @@ def _other_places(settings: FailoverSettings, answer: Mapping[str, Any]) -> str:
 
 
 def _unfit(context: FailoverContext, answer: Mapping[str, Any]) -> str:
-    open_now = {str(each.get("company")): each for each in answer.get("sessions", [])}
+    open_now = {each["company"]: each for each in answer["sessions"]}
     moving = context.moving()
     for company in moving:
         session = open_now.get(company)
@@ -135,7 +133,9 @@ def _unfit(context: FailoverContext, answer: Mapping[str, Any]) -> str:
 def _held_flags(context: FailoverContext) -> str:
     """A process whose own environment names the old store would start on it again, whatever .env says."""
     flags = dict(context.flags(context.target))
-    for pid in context.service.status().pids:
+    # Commands of the operator's own (of a container, for instance) tell no process, and its manager may not know all.
+    pids = {*context.service.pids(), process_of(context.settings.client_dir)} - {0}
+    for pid in sorted(pids):
         wrong = wrong_flags(pid, flags, strict=False)
         if wrong:
             return f"its process holds {', '.join(wrong)} in its environment, which goes before .env at its next start"
@@ -163,12 +163,31 @@ def _request(settings: FailoverSettings, company: str, phase: str, seconds: floa
 
 
 def hold(context: FailoverContext, company: str) -> Dict[str, str]:
-    """Hold the writes of a session; the client copies it meanwhile. Returns the hold's id and that copy."""
+    """Hold the writes of a session; the client copies it meanwhile. Returns the hold's id and that copy; ``outage``
+    where its old store alone lacks what was written since a while.
+    """
     milliseconds = str(round(_HOLD_SECONDS * 1000))
-    answer = _request(context.settings, company, "hold", _EXPORT_SECONDS, to=context.target, holdMs=milliseconds)
+    options = {"to": context.target, "holdMs": milliseconds, **AS_FILE}
+    answer = _request(context.settings, company, "hold", _EXPORT_SECONDS, **options)
     copy = exported_of(company, answer.get("export"))
-    held = {"hold": str(answer["hold"])}
-    return {**held, "manifest_sha256": copy.manifest_sha256, "snapshot_at": copy.snapshot_at}
+    held = {"hold": _id_of(answer), **copy.as_dict()}
+    return {**held, "outage": "yes"} if _in_outage(context, company) else held
+
+
+def _id_of(answer: Mapping[str, Any]) -> str:
+    with contextlib.suppress(ValueError):
+        found = text_of(answer.get("hold"))
+        if found:
+            return found
+    raise ApplicationError("the client has not said which hold this is", hint="see the application's log")
+
+
+def _in_outage(context: FailoverContext, company: str) -> bool:
+    """Asked behind the hold: nothing is written any more. Where nobody says, it may have been."""
+    try:
+        return bool(sessions(context.settings.client_dir)[company].get("outage"))
+    except (ResilienceError, KeyError):
+        return True
 
 
 def seal(context: FailoverContext, companies: Iterable[str]) -> None:
@@ -183,8 +202,8 @@ def seal(context: FailoverContext, companies: Iterable[str]) -> None:
 
 def _directory(context: FailoverContext, company: str) -> str:
     """Spelled as the client does: one of the two may go through a link."""
-    answer = ask(context.settings.client_dir, "GET", "/status", seconds=_WORD_SECONDS)
-    return f"{str(answer.get('sessions_dir', '')).rstrip('/')}/company_{company}"
+    place = str(ask_status(context.settings.client_dir, seconds=_WORD_SECONDS)["sessions_dir"])
+    return f"{place.rstrip('/')}/company_{company}"
 
 
 def refuse_if_let_go(context: FailoverContext, companies: Sequence[str]) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import SessionDataError, VerificationFailed
+from ..errors import SessionDataError, StoreError, VerificationFailed
 from ..sessions.directory_source import DirectorySource
-from ..sessions.manifest import MANIFEST_FILE, read_manifest
+from ..sessions.manifest import MANIFEST_FILE, read_entries
 from ..sessions.postgres_store import open_snapshot
 from ..sessions.record import FILES
 from ..sessions.verify import compare, inspect_company, verify_directory
+from .client_source import client_files
 from .context import FailoverContext
 
 
@@ -25,6 +26,8 @@ def session_moved_on(context: FailoverContext) -> str:
     try:
         companies = context.state().results.get("verify", {}).get("companies", [])
         for company in companies:
+            if _is_nowhere_else(context, company):
+                return f"company {company} has in {context.target} alone what it wrote while the database was away"
             if _differs(context, company):
                 return f"company {company} has written to {context.target} since"
     except SessionDataError as exc:
@@ -32,9 +35,22 @@ def session_moved_on(context: FailoverContext) -> str:
     return ""
 
 
+def _is_nowhere_else(context: FailoverContext, company: str) -> bool:
+    """A session that moves in an outage lets its journal go once it is in its new store, and one that was in memory
+    alone never had any: what was written since the outage began is not in the old store, then.
+    """
+    if not context.result_or_empty("stop").get("drained", {}).get(company, {}).get("outage"):
+        return False
+    try:
+        client_files(context.settings).copy(company)
+    except StoreError:
+        return True
+    return False
+
+
 def _has_new_files(place: Path) -> bool:
     """A new chat is a new file, which leaves all that the manifest knows as it was."""
-    known = {entry.file for entry in read_manifest(place / MANIFEST_FILE).entries()}
+    known = {entry.file for entry in read_entries(place / MANIFEST_FILE)[1]}
     return any(path.name not in known for path in place.glob("*.json"))
 
 

@@ -45,6 +45,9 @@ class Service(Protocol):
 
     def status(self) -> ServiceStatus: ...
 
+    def pids(self) -> Sequence[int]:
+        """The processes that run now, the cheapest way there is."""
+
     def stop(self) -> ServiceStatus: ...
 
     def start(self, flags: Mapping[str, str]) -> ServiceStatus:
@@ -105,20 +108,20 @@ class Pm2Service:
         )
 
     def stop(self) -> ServiceStatus:
-        before = self._pids()
+        before = self.pids()
         with _deadline(self._settings) as limit:
             self._pm2("stop", self._settings.name, seconds=self._settings.stop_seconds)
         _wait_for_end(before, self._settings, limit)
         return ServiceStatus(False)
 
     def start(self, flags: Mapping[str, str]) -> ServiceStatus:
-        before = set(self._pids())
+        before = set(self.pids())
         # restart starts a stopped process too; --update-env is what makes new values reach it (dotenv does not
         # override).
         self._pm2("restart", self._settings.name, "--update-env", environment=flags)
-        if not wait_for(lambda: bool(set(self._pids()) - before), _START_SECONDS):
+        if not wait_for(lambda: bool(set(self.pids()) - before), _START_SECONDS):
             raise _did_not_start(self._settings.name, "pm2 logs")
-        pids = tuple(sorted(set(self._pids()) - before))
+        pids = tuple(sorted(set(self.pids()) - before))
         check_flags(pids, flags)
         return ServiceStatus(True, pids)
 
@@ -186,12 +189,13 @@ class Pm2Service:
         self._pid_files = [Path(each["pm2_env"]["pm_pid_path"]) for each in found if "pm_pid_path" in each["pm2_env"]]
         return found
 
-    def _pids(self) -> List[int]:
+    def pids(self) -> List[int]:
         """Live pids by PM2's own pid files: no Node start of 0.25 s for a question that is asked in a loop. Only PM2
         knows which: names lose characters on the way, and files of earlier processes stay behind with pids that are
         others' by now.
         """
         if not self._pid_files:
+            self._check_daemon()
             self._entries()
         found = []
         for path in self._pid_files:
@@ -233,6 +237,9 @@ class SystemdService:
             _working_directory(shown),
             runs_from=(_working_directory(shown), *_absolute_words(shown.get("ExecStart", ""))),
         )
+
+    def pids(self) -> Sequence[int]:
+        return self.status().pids
 
     def stop(self) -> ServiceStatus:
         before = [pid for pid in self.status().pids if is_alive(pid)]
@@ -308,6 +315,9 @@ class ArgvService:
 
     def status(self) -> ServiceStatus:
         return ServiceStatus(self._run(self._settings.status, check=False).returncode == 0)
+
+    def pids(self) -> Sequence[int]:
+        return self.status().pids
 
     def stop(self) -> ServiceStatus:
         with _deadline(self._settings) as limit:

@@ -24,7 +24,7 @@ class StopApplication(Step[FailoverContext]):
     """The one writer ends here, before anybody else may write."""
 
     name = "stop"
-    title = "stop the application"
+    title = "stop the application, or hold its writes"
 
     def __init__(self, stop_seconds: float) -> None:
         self.budget_seconds = stop_seconds + 25.0

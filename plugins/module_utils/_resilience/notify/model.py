@@ -9,7 +9,7 @@ import hashlib
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from typing import Callable, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 from .redact import redact
 
@@ -64,6 +64,10 @@ class Delivery:
     service: str = ""
     failure: str = LATER
     retry_after_seconds: Optional[float] = None
+
+    def as_dict(self) -> Dict[str, Any]:
+        """What a report tells of it."""
+        return {"ok": self.ok, "detail": self.detail, "service": self.service}
 
 
 class Pace(NamedTuple):

@@ -23,12 +23,15 @@ from urllib.parse import quote, unquote
 
 from .. import guarded
 from ..clock import from_iso, now_iso, to_iso
-from ..errors import ResilienceError, StoreError
+from ..errors import ResilienceError, StoreError, UsageError
 from ..files import translate_os_error
 from .model import KeySink, RawCreds, RawKey, SourceInfo
 
 JOURNAL_FORMAT = "baileys-resilience/client-journal"
 CACHE_FORMAT = "baileys-resilience/client-cache"
+COPY_FORMAT = "baileys-resilience/client-copy"
+#: behind the name of the company's directory
+COPY_SUFFIX = ".copy"
 VERSION = 1
 
 #: a client that ends an outage removes both files, and one that begins the next makes both: between two looks
@@ -143,6 +146,38 @@ def read_copy(directory: Path, company: str) -> ClientCopy:
     raise AssertionError("unreachable")
 
 
+@dataclass(frozen=True)
+class HandedOver:
+    """A copy in one file that a client made when it was asked for one."""
+
+    sha256: str
+    epoch: int
+    snapshot_at: str
+    creds: bytes
+    keys: Mapping[Name, bytes] = field(repr=False)
+
+
+def read_handed_over(directory: Path, company: str) -> HandedOver:
+    """Raises StoreError for what is missing, damaged, or no copy of this company."""
+    name = f"company_{quote(company, safe=_PLAIN)}{COPY_SUFFIX}"
+    try:
+        descriptor = guarded.open_directory(directory)
+        try:
+            first, _newline, body = guarded.read_at(descriptor, name).partition(b"\n")
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        raise translate_os_error(exc, "read the client's copy", directory / name) from exc
+    try:
+        header = _header(first, COPY_FORMAT, company, "copy")
+        creds, keys = _read_body(header, body, company, "copy")
+        moment = str(header["snapshot_at"])  # as it is: its client is held to that word
+        from_iso(moment)
+        return HandedOver(str(header["sha256"]), int(header["epoch"]), moment, creds, keys)
+    except (UsageError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise _refused(company, f"the copy cannot be read: {type(exc).__name__}") from None
+
+
 class _Changing(Exception):
     """The two files are not of one moment."""
 
@@ -201,8 +236,12 @@ def _content(directory: int, name: str) -> Tuple[Optional[bytes], float]:
 def _read_cache(content: bytes, company: str) -> Tuple[Dict[str, Any], bytes, Dict[Name, bytes]]:
     first, _newline, body = content.partition(b"\n")
     header = _header(first, CACHE_FORMAT, company, "cache")
+    return (header, *_read_body(header, body, company, "cache"))
+
+
+def _read_body(header: Mapping[str, Any], body: bytes, company: str, what: str) -> Tuple[bytes, Dict[Name, bytes]]:
     if _digest(body) != header.get("sha256"):
-        raise _refused(company, "the cache was cut off or changed after it was written")
+        raise _refused(company, f"the {what} was cut off or changed after it was written")
     creds = b""
     keys: Dict[Name, bytes] = {}
     for line in body.split(b"\n")[:-1]:
@@ -212,8 +251,8 @@ def _read_cache(content: bytes, company: str) -> Tuple[Dict[str, Any], bytes, Di
         else:
             keys[(key_type, key_id)] = _bytes(text, company)
     if not creds or len(keys) != header.get("keys"):
-        raise _refused(company, "the cache holds no whole session")
-    return header, creds, keys
+        raise _refused(company, f"the {what} holds no whole session")
+    return creds, keys
 
 
 def _read_journal(content: bytes, company: str) -> Tuple[Dict[str, Any], List[Dict[str, Any]]]:

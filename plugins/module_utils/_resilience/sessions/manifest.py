@@ -27,6 +27,8 @@ MANIFEST_FILE = ".resilience-manifest.jsonl"
 CREDS_TYPE = "creds"
 #: lines that are written and read together: quicker than one by one, and memory stays flat
 LINES_AT_ONCE = 512
+#: of one file; a session of 100,000 keys that is a single row is less
+_LARGEST_FILE = 256 * 1024 * 1024
 # Entries are encoded many at once, which takes half the time of one by one. No string in JSON holds a line break as it
 # stands, so this separator can be told from whatever an entry holds.
 _SEPARATOR = ",\n"
@@ -154,7 +156,7 @@ def _read_checked(path: Path, see: Callable[[Entry], None]) -> Manifest:
         raise _bad(path, "there is no manifest") from exc
     except OSError as exc:
         raise translate_os_error(exc, "read manifest", path) from exc
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise _bad(path, f"the manifest cannot be read: {exc}") from exc
 
 
@@ -179,7 +181,10 @@ def _read(path: Path, stream: BinaryIO, see: Callable[[Entry], None]) -> Manifes
     if footer["sha256"] != digest.hexdigest() or footer["keys"] != totals.keys:
         raise _bad(path, "the manifest was changed after it was written")
     source = SourceInfo(**header["source"])
-    return Manifest(path, Header(header["company"], source, header["exported_at"]), totals, footer["sha256"])
+    company, exported_at = header["company"], header["exported_at"]
+    if not isinstance(source.epoch, int) or not all(isinstance(each, str) for each in (company, exported_at)):
+        raise ValueError("a value of the header is of another type")
+    return Manifest(path, Header(company, source, exported_at), totals, footer["sha256"])
 
 
 def _chunks(stream: BinaryIO) -> Iterator[Tuple[List[bytes], List[bytes]]]:
@@ -192,9 +197,15 @@ def _chunks(stream: BinaryIO) -> Iterator[Tuple[List[bytes], List[bytes]]]:
 
 
 def _entries(lines: List[bytes]) -> Iterator[Entry]:
-    """Parsed as one array: a call of the parser for each line would cost more than the parsing."""
+    """Parsed as one array: a call of the parser for each line would cost more than the parsing.
+
+    Whoever may write to the directory may have written this, and root opens what it names: names in that directory.
+    """
     for fields in json.loads(b"[" + b",".join(lines) + b"]"):
-        yield Entry(*fields)
+        entry = Entry(*fields)
+        if "/" in entry.file or "\0" in entry.file or not 0 <= entry.size <= _LARGEST_FILE:
+            raise ValueError("an entry is of no file of the directory")
+        yield entry
 
 
 def _bad(path: Path, cause: str) -> VerificationFailed:

@@ -39,6 +39,15 @@ ON CONFLICT (company) DO UPDATE SET store = excluded.store, epoch = excluded.epo
     host = excluded.host, run = excluded.run, recorded_at = now()
 WHERE stores.epoch < excluded.epoch
 """
+_LINEAGE = "UPDATE baileys_resilience.stores SET lineage = ARRAY[%s, epoch] WHERE company = %s"
+#: tables that an earlier version made lack it
+_KNOWS_LINEAGE = """
+SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('baileys_resilience.stores')
+    AND attname = 'lineage' AND NOT attisdropped)
+"""
+_MAY_ALTER = """
+SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('baileys_resilience.stores')
+"""
 _WRITERS = "SELECT company, token FROM baileys_resilience.writers WHERE company = ANY (%s)"
 _CREATE = """
 CREATE SCHEMA IF NOT EXISTS baileys_resilience;
@@ -46,6 +55,7 @@ CREATE TABLE IF NOT EXISTS baileys_resilience.stores (
     company text PRIMARY KEY, store text NOT NULL, epoch bigint NOT NULL, since timestamptz NOT NULL,
     host text NOT NULL, run text NOT NULL, recorded_at timestamptz NOT NULL DEFAULT now()
 );
+ALTER TABLE baileys_resilience.stores ADD COLUMN IF NOT EXISTS lineage bigint[];
 CREATE TABLE IF NOT EXISTS baileys_resilience.writers (
     company text PRIMARY KEY, token text NOT NULL, holder text NOT NULL, since timestamptz NOT NULL
 );
@@ -86,7 +96,7 @@ def create_schema(cursor: Any) -> bool:
     """
     # Two hosts may be prepared at once, and IF NOT EXISTS does not see what the other has not committed yet.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('baileys_resilience'))")
-    if _is_there(cursor) and _is_there(cursor, "writers"):
+    if _is_there(cursor) and _is_there(cursor, "writers") and (_knows_lineage(cursor) or not _may_alter(cursor)):
         return False
     cursor.execute(_CREATE)
     return True
@@ -114,6 +124,16 @@ def read_writers(cursor: Any, companies: Sequence[str]) -> Optional[Dict[str, st
 
 def _is_there(cursor: Any, table: str = "stores") -> bool:
     cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"baileys_resilience.{table}",))
+    return bool(cursor.fetchone()[0])
+
+
+def _knows_lineage(cursor: Any) -> bool:
+    cursor.execute(_KNOWS_LINEAGE)
+    return bool(cursor.fetchone()[0])
+
+
+def _may_alter(cursor: Any) -> bool:
+    cursor.execute(_MAY_ALTER)
     return bool(cursor.fetchone()[0])
 
 
@@ -206,8 +226,11 @@ def _reconcile_one(
 
 def _publish(cursor: Any, company: str, entry: StoreOfRecord, host: str, done: Reconciled) -> None:
     cursor.execute(_PUBLISH, (company, entry.store, entry.epoch, entry.since or now_iso(), host, entry.by))
-    if cursor.rowcount:
-        done.published.append(company)
+    if not cursor.rowcount:
+        return
+    done.published.append(company)
+    if _knows_lineage(cursor):
+        cursor.execute(_LINEAGE, (entry.lineage, company))
 
 
 def contradiction(company: str, mine: StoreOfRecord, theirs: PublishedStore, host: str) -> Misconfigured:

@@ -25,20 +25,23 @@ const ask = () =>
   });
 
 try {
-  const found = await ask();
+  const found = { stopped: {}, ...(await ask()) }; // a process of before an update does not say it
   if (process.argv.includes("--json")) {
     process.stdout.write(`${JSON.stringify(found)}\n`);
   } else {
     for (const [company, since] of Object.entries(found.drained.companies)) {
       process.stdout.write(`company ${company}: drained for a failover at ${since}\n`);
     }
+    for (const [company, { at, error }] of Object.entries(found.stopped)) {
+      process.stdout.write(`company ${company}: stopped at ${at}: ${error}\n`);
+    }
     for (const { company, state, store, keys, outage } of found.sessions) {
       const more = outage ? `, from memory for ${outage.age_seconds} s, ${outage.journal_lines} writes in the journal` : "";
       process.stdout.write(`company ${company}: ${state}${store === "files" ? " on files" : ""}, ${keys} keys${more}\n`);
     }
   }
-  const drained = found.drained.all_since || Object.keys(found.drained.companies).length;
-  process.exitCode = !drained && found.sessions.every((/** @type {{state: string}} */ { state }) => state === "online") ? 0 : 1;
+  const ended = found.drained.all_since || Object.keys({ ...found.drained.companies, ...found.stopped }).length;
+  process.exitCode = !ended && found.sessions.every((/** @type {{state: string}} */ { state }) => state === "online") ? 0 : 1;
 } catch (error) {
   process.stderr.write(`the session client does not answer: ${error.message}\n`);
   process.exitCode = 2;

@@ -8,7 +8,7 @@ import { createConnection } from "node:net";
 
 import { Misconfigured, SessionClientError } from "./errors.js";
 import { exportSession } from "./export.js";
-import { describe, placeOf } from "./handover.js";
+import { describe, formOf, placeOf } from "./handover.js";
 import { switchStore } from "./switch.js";
 
 /** Longest name of a unix socket. */
@@ -21,7 +21,7 @@ const SHORTEST_TOKEN = 16;
 const ROUTES = {
   "GET /status": (service) => service.status(),
   "GET /metrics": (service) => service.metrics.registry.metrics(),
-  "POST /export": async (service, query) => ({ exported: await inTurn(chosen(service, query), (session) => exportOne(service, session)) }),
+  "POST /export": async (service, query) => ({ exported: await inTurn(chosen(service, query), (session) => exportOne(service, session, formOf(query))) }),
   // Not until everything is in the database: until it is durable, there or in the journal.
   "POST /flush": async (service, query) => ({
     flushed: await inTurn(chosen(service, query), async (session) => {
@@ -29,7 +29,7 @@ const ROUTES = {
       return session.status();
     }),
   }),
-  "POST /drain": (service, query) => service.handover.drain(query.get("company"), flag(query, "export")),
+  "POST /drain": (service, query) => service.handover.drain(query.get("company"), flag(query, "export") ? formOf(query) : null),
   "POST /store": (service, query) => switchStore(service, query),
   "POST /resume": (service, query) => service.handover.resume(query.get("company")),
 };
@@ -56,10 +56,10 @@ function chosen(service, query) {
 }
 
 /** Behind what was asked before, so that the copy holds it. @param {Service} service
- * @param {import("./session.js").Session} session */
-function exportOne(service, session) {
+ * @param {import("./session.js").Session} session @param {import("./export.js").Form} form */
+function exportOne(service, session, form) {
   const place = placeOf(service);
-  return session.inOrder(() => exportSession(session, place));
+  return session.inOrder(() => exportSession(session, place, form));
 }
 
 /** Listens; the returned function ends it. @param {Service} service @returns {Promise<() => Promise<void>>} */
@@ -148,13 +148,14 @@ async function removeUnused(path) {
 /** @param {Service} service @param {import("node:http").IncomingMessage} request
  * @param {import("node:http").ServerResponse} response @param {boolean} allowed */
 async function answer(service, request, response, allowed) {
-  const url = new URL(request.url ?? "/", "http://localhost");
-  const route = ROUTES[`${request.method} ${url.pathname}`];
+  // Not by URL, which throws for some of what a client may ask: nobody would catch that, and it would end the application.
+  const [, path, query] = /** @type {RegExpExecArray} */ (/^([^?]*)\??(.*)$/s.exec(request.url ?? ""));
+  const route = ROUTES[`${request.method} ${path}`];
   request.resume();
   try {
     if (!allowed) return send(response, 401, { error: "a token is needed: Authorization: Bearer ..." });
     if (!route) return send(response, 404, { error: `there is ${Object.keys(ROUTES).join(", ")}` });
-    const found = await route(service, url.searchParams);
+    const found = await route(service, new URLSearchParams(query));
     if (typeof found === "string") {
       response.writeHead(200, { "content-type": service.metrics.registry.contentType });
       return response.end(found);

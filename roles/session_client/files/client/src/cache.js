@@ -34,11 +34,18 @@ export async function writeCache(path, header, memory) {
       hint: "repair those rows from the mirror or a backup",
     });
   }
+  await replaceFile(path, inOneFile(FORMAT, header, memory).content);
+}
+
+/** A whole session: a header with the number of keys and the checksum of the rest, then creds, then a line a key.
+ * @param {string} format @param {object} header @param {Memory} memory */
+export function inOneFile(format, header, memory) {
   const lines = [JSON.stringify(["creds", "", memory.creds])];
   for (const entry of memory.entries()) lines.push(JSON.stringify(entry));
   const body = `${lines.join("\n")}\n`;
-  const first = { format: FORMAT, version: VERSION, ...header, keys: memory.size, sha256: checksum(body) };
-  await replaceFile(path, `${JSON.stringify(first)}\n${body}`);
+  const sha256 = checksum(body);
+  const first = { format, version: VERSION, ...header, keys: memory.size, sha256 };
+  return { content: `${JSON.stringify(first)}\n${body}`, sha256 };
 }
 
 /**

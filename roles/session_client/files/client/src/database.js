@@ -40,6 +40,9 @@ export class Database {
     // Without listeners, a server that goes away would end the process: on connections in use, and on idle ones.
     this.pool.on("connect", (client) => client.on("error", () => undefined));
     this.pool.on("error", (error) => this.log.debug({ reason: classOf(error) }, "an idle database connection was lost"));
+    /** Backends that may still do something of ours that nobody waits for any more. Null where nobody knows which ones they are:
+     * a pooler has others than the client sees. @type {Set<number> | null} */
+    this.earlier = settings.directConnection ? null : new Set();
     metrics.watchPool(this.pool, settings.poolSize);
     /** @type {Promise<import("./tables.js").Statements> | null} */
     this.described = null;
@@ -107,6 +110,7 @@ export class Database {
       return await work((text, values) => connected.query(text, values));
     } catch (error) {
       failed = error;
+      if (client && !isAnswer(error)) this.earlier?.add(/** @type {any} */ (client).processID);
       throw this.#failure(operation, error, client !== undefined);
     } finally {
       // After an error nobody knows what is still under way on it, so it is closed: the pool makes a new one.
@@ -140,6 +144,9 @@ export class Database {
     await this.pool.end();
   }
 }
+
+/** The server has answered, or was not asked: nothing is under way. @param {unknown} error */
+const isAnswer = (error) => error instanceof pg.DatabaseError || error instanceof SessionClientError;
 
 /** @param {string} operation @param {any} error */
 export const unavailable = (operation, error) =>

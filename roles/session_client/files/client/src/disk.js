@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Durable files that nobody else may read.
 import { constants } from "node:fs";
-import { chmod, mkdir, open, rename, unlink } from "node:fs/promises";
+import { chmod, lstat, mkdir, open, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 
 import { Misconfigured, codeOf } from "./errors.js";
@@ -56,10 +56,13 @@ export async function removeIfThere(path) {
     await unlink(path);
     return true;
   } catch (error) {
-    if (error.code === "ENOENT") return false;
+    if (error.code === "ENOENT" || (await isAbsent(path))) return false; // a read-only file system refuses first, and looks afterwards
     throw error;
   }
 }
+
+/** @param {string} path */
+const isAbsent = (path) => lstat(path).then(() => false, (error) => error.code === "ENOENT");
 
 /** Puts a copy that must not be used out of the way, for a human to look at. @param {string} path @param {Date} now */
 export async function setAside(path, now) {

@@ -50,7 +50,11 @@ export class CredsInvalid extends SessionClientError {}
 export class KeysUndecodable extends SessionClientError {}
 export class AbsenceUnproven extends SessionClientError {}
 export class WriterBusy extends SessionClientError {}
-export class Fenced extends SessionClientError {}
+export class Fenced extends SessionClientError {
+  /** Only the store of record says so, and a move that was taken back may still be told there: journal and cache stay where
+   * they are, and are judged again. */
+  mayPass = false;
+}
 export class CopyRefused extends SessionClientError {}
 export class SessionStopped extends SessionClientError {}
 export class FilesFailed extends SessionClientError {}

@@ -1,59 +1,109 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// All of a session as `useMultiFileAuthState` reads it, from memory, with the manifest of docs/formats.md. It goes into one
-// configured place only: whoever may ask for it must not be able to say where it goes.
+// All of a session, from memory: as the files that `useMultiFileAuthState` reads, with the manifest of docs/formats.md, or in one
+// file for a failover, which makes those files itself. It goes into one configured place only: whoever may ask for it must not
+// be able to say where it goes.
 import { createHash } from "node:crypto";
 import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 
+import { inOneFile } from "./cache.js";
 import { within } from "./directory.js";
-import { createPrivate, inBatches } from "./disk.js";
+import { createPrivate, inBatches, removeIfThere } from "./disk.js";
 import { FilesFailed, SessionClientError, codeOf } from "./errors.js";
 import { CREDS_FILE, MANIFEST_FILE, fileName } from "./names.js";
 
 /** @typedef {import("./directory.js").Directory} Directory */
+/** @typedef {"directory" | "file"} Form */
+/** @typedef {{keys: number, counts: Record<string, number>, snapshot_at: string}} Held what a copy holds, and of when it is */
+
+const COPY_FORMAT = "baileys-resilience/client-copy";
+/** @type {Record<Form, string>} */
+export const FORMS = { directory: "", file: ".copy" };
 
 /** @param {string} content */
 const sha256 = (content) => createHash("sha256").update(content).digest("hex");
 
 /**
- * Writes the session beside its place and puts it there when it is whole and durable.
- * @param {import("./session.js").Session} session @param {string} home
- * @returns {Promise<{directory: string, keys: number, counts: Record<string, number>, manifest_sha256: string, snapshot_at: string}>}
+ * Writes the session beside its place and puts it there when it is whole and durable. The other form of it goes.
+ * @param {import("./session.js").Session} session @param {string} home @param {Form} [form]
+ * @returns {Promise<Held & ({directory: string, manifest_sha256: string} | {file: string, sha256: string})>}
  */
-export async function exportSession(session, home) {
-  const { company, memory } = session;
+export async function exportSession(session, home, form = "directory") {
+  refuseUnwhole(session);
+  const name = `company_${encodeURIComponent(session.company)}`;
+  // One moment: nothing is awaited while memory is read.
+  const held = { keys: session.memory.size, counts: session.memory.counts(), snapshot_at: new Date().toISOString() };
+  const { copy, said } = (form === "file" ? asFile : asDirectory)(session, held);
+  await writeInto(home, session.company, async (place) => {
+    await copy(place, name + FORMS[form]);
+    if (form === "file") await place.removeDirectory(name);
+    else await removeIfThere(place.at(name + FORMS.file));
+    await place.sync();
+  });
+  return { ...said(join(home, name + FORMS[form])), ...held };
+}
+
+/** @param {import("./session.js").Session} session */
+function refuseUnwhole({ company, memory, fileStore }) {
   if (memory.undecodable.size) {
     throw new SessionClientError(`company ${company}: ${memory.undecodable.size} stored keys are no keys, so no whole copy can be made`, {
       company,
       hint: "repair those rows from the mirror or a backup",
     });
   }
-  if (session.fileStore?.unnamed) {
-    throw new SessionClientError(`company ${company}: ${session.fileStore.unnamed} files start with no known type of key, so no whole copy can be made`, {
+  if (fileStore?.unnamed) {
+    throw new SessionClientError(`company ${company}: ${fileStore.unnamed} files start with no known type of key, so no whole copy can be made`, {
       company,
-      hint: `remove what is not Baileys' from ${session.fileStore.directory}, or use a version that knows the type`,
+      hint: `remove what is not Baileys' from ${fileStore.directory}, or use a version that knows the type`,
     });
   }
-  // One moment: nothing is awaited while memory is read.
-  const moment = new Date().toISOString();
-  const counts = memory.counts();
-  const keys = memory.size;
+}
+
+/** @typedef {(place: Directory, name: string) => Promise<void>} Copy writes it */
+
+/** @param {import("./session.js").Session} session @param {Held} held */
+function asDirectory(session, held) {
+  const { company, memory } = session;
   const files = [{ type: "creds", id: "", name: CREDS_FILE, content: memory.creds ?? "" }];
   for (const [type, id, content] of memory.entries()) files.push({ type, id, name: fileName(type, id), content });
   refuseCollisions(company, files);
-  const name = `company_${encodeURIComponent(company)}`;
-  const manifest = manifestOf(session, files, moment);
+  const manifest = manifestOf(session, files, held.snapshot_at);
+  /** @type {Copy} */
+  const copy = (place, name) => write(place, name, [...files, { name: MANIFEST_FILE, content: manifest.text }]);
+  return { copy, said: (/** @type {string} */ directory) => ({ directory, manifest_sha256: manifest.sha256 }) };
+}
+
+/** Making a file takes as long as everything else that is done with it, and a session is more than a thousand.
+ * @param {import("./session.js").Session} session @param {Held} held */
+function asFile({ company, epoch, memory }, { snapshot_at }) {
+  const { content, sha256 } = inOneFile(COPY_FORMAT, { company, epoch, snapshot_at }, memory);
+  /** @type {Copy} */
+  const copy = async (place, name) => {
+    const staged = `${name}.${process.pid}.new`;
+    await removeIfThere(place.at(staged));
+    try {
+      await writeChecked(place.at(staged), content);
+      await rename(place.at(staged), place.at(name));
+    } catch (error) {
+      await removeIfThere(place.at(staged)).catch(() => undefined); // it is the first error that tells
+      throw error;
+    }
+  };
+  return { copy, said: (/** @type {string} */ file) => ({ file, sha256 }) };
+}
+
+/** @param {string} home @param {string} company @param {(place: Directory) => Promise<void>} work */
+async function writeInto(home, company, work) {
   try {
     await mkdir(home, { recursive: true, mode: 0o700 });
-    await within(home, (place) => write(place, name, [...files, { name: MANIFEST_FILE, content: manifest.text }]));
+    await within(home, work);
   } catch (error) {
     throw new FilesFailed(`company ${company}: its export failed (${codeOf(error)})`, {
       company,
-      hint: `look at ${home}: is there space, does it belong to the application's user, and is neither it nor ${name} in it a link?`,
+      hint: `look at ${home}: is there space, does it belong to the application's user, and is neither it nor what is in it of this company a link?`,
       cause: error,
     });
   }
-  return { directory: join(home, name), keys, counts, manifest_sha256: manifest.sha256, snapshot_at: moment };
 }
 
 /** @param {Directory} home @param {string} name @param {{name: string, content: string}[]} files */
@@ -68,7 +118,6 @@ async function write(home, name, files) {
     });
     await home.removeDirectory(name);
     await rename(home.at(staged), home.at(name));
-    await home.sync();
   } catch (error) {
     await home.removeDirectory(staged).catch(() => undefined); // it is the first error that tells
     throw error;

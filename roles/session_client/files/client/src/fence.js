@@ -4,17 +4,22 @@
 // frozen server only now reads then changes nothing.
 import { randomUUID } from "node:crypto";
 
-import { Fenced } from "./errors.js";
+import { Fenced, Unavailable } from "./errors.js";
 
 /** @typedef {import("./tables.js").Query} Query */
 
 const AVAILABLE = `
   SELECT coalesce(bool_or(c.relname = 'writers' AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
                           AND has_table_privilege(c.oid, 'UPDATE')), false) AS writers,
-         coalesce(bool_or(c.relname = 'stores' AND has_table_privilege(c.oid, 'SELECT')), false) AS stores
+         coalesce(bool_or(c.relname = 'stores' AND has_table_privilege(c.oid, 'SELECT')), false) AS stores,
+         coalesce(bool_or(c.relname = 'stores' AND EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid
+                                                             AND a.attname = 'lineage' AND NOT a.attisdropped)), false) AS lineage
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
    WHERE n.nspname = 'baileys_resilience' AND has_schema_privilege(n.oid, 'USAGE')`;
-const STORE = "SELECT store, epoch::text, host, since FROM baileys_resilience.stores WHERE company = $1";
+/** A lineage that is not of this epoch was left by somebody who does not write it. @param {boolean} lineage */
+const storeOf = (lineage) => `
+  SELECT store, epoch::text, ${lineage ? "CASE WHEN lineage[2] = epoch THEN lineage[1] ELSE epoch END" : "epoch"}::text AS lineage, host, since
+    FROM baileys_resilience.stores WHERE company = $1`;
 const TAKE = `
   INSERT INTO baileys_resilience.writers AS w (company, token, holder, since) VALUES ($1, $2, $3, now())
   ON CONFLICT (company) DO UPDATE SET token = excluded.token, holder = excluded.holder, since = excluded.since
@@ -28,20 +33,24 @@ export const MINE = "SELECT 1 FROM baileys_resilience.writers WHERE company = $3
 
 export const newToken = () => randomUUID();
 
+/** The epoch of the store of record; from which one on the session was here all the time; whether writes can be fenced.
+ * @typedef {{epoch: number, lineage: number, fenced: boolean}} Owner */
+
 /**
  * Takes the session over. `mine`: the tokens that the session was last written under; null when whoever wrote it last does
  * not matter, because everything is loaded anew. Throws Fenced when somebody else wrote it since.
  * @param {Query} query in a transaction
- * @param {{company: string, token: string, identity: string, mine: string[] | null}} claim
- * @returns {Promise<{epoch: number, fenced: boolean}>} the epoch of the store of record; whether writes can be fenced
+ * @param {{company: string, token: string, identity: string, mine: string[] | null, epoch?: number}} claim `epoch`: the one
+ *   that this process knows
+ * @returns {Promise<Owner>}
  */
-export async function takeOver(query, { company, token, identity, mine }) {
+export async function takeOver(query, { company, token, identity, mine, epoch = 0 }) {
   const { rows: available } = await query(AVAILABLE);
-  const { writers, stores } = available[0];
-  const epoch = stores ? await epochOf(query, company) : 0;
-  if (!writers) return { epoch, fenced: false };
+  const { writers, stores, lineage } = available[0];
+  const store = stores ? await storeIn(query, { company, epoch }, lineage) : { epoch: 0, lineage: 0 };
+  if (!writers) return { ...store, fenced: false };
   const { rowCount } = await query(TAKE, [company, token, identity, mine]);
-  if (rowCount) return { epoch, fenced: true };
+  if (rowCount) return { ...store, fenced: true };
   const { rows } = await query(HOLDER, [company]);
   throw writtenBy(company, rows[0]);
 }
@@ -50,14 +59,20 @@ export async function takeOver(query, { company, token, identity, mine }) {
 const writtenBy = (company, by) =>
   fenced(company, `${by?.holder ?? "somebody else"} has written this session since ${by?.since?.toISOString() ?? "then"}`);
 
-/** @param {Query} query @param {string} company */
-async function epochOf(query, company) {
-  const { rows } = await query(STORE, [company]);
+/** Whether what was written in this epoch is of the session still: of a move that was taken back, nothing was left out.
+ * @param {Owner} owner @param {number} epoch */
+export const isOfNow = (owner, epoch) => owner.lineage <= epoch && epoch <= owner.epoch;
+
+/** @param {Query} query @param {{company: string, epoch: number}} claim @param {boolean} lineage whether the table has it */
+async function storeIn(query, { company, epoch }, lineage) {
+  const { rows } = await query(storeOf(lineage), [company]);
   const [entry] = rows;
   if (entry?.store === "files") {
-    throw fenced(company, `this session lives in files on ${entry.host} since ${entry.since.toISOString()}, and not in PostgreSQL`);
+    const where = `this session lives in files on ${entry.host} since ${entry.since.toISOString()}, and not in PostgreSQL`;
+    if (Number(entry.epoch) < epoch) throw new Unavailable(`company ${company}: ${where}; that move was taken back, which is not told there yet`, { company });
+    throw Object.assign(fenced(company, where), { mayPass: true, retryable: true });
   }
-  return Number(entry?.epoch ?? 0);
+  return { epoch: Number(entry?.epoch ?? 0), lineage: Number(entry?.lineage ?? 0) };
 }
 
 /** Throws Fenced unless the session was last taken over under this token. @param {Query} query @param {string} company

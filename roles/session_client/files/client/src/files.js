@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Journals, caches and the marks of who uses them, in one directory of the application's user.
-import { link, readFile, readdir, rename, unlink, writeFile } from "node:fs/promises";
+import { link, readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { randomBytes } from "node:crypto";
 
 import { readCache, writeCache } from "./cache.js";
 import { makePrivateDirectory, removeIfThere, setAside, syncDirectory } from "./disk.js";
-import { CopyRefused, Misconfigured, WriterBusy } from "./errors.js";
-import { isDead } from "./identity.js";
+import { CopyRefused, FilesFailed, Misconfigured, WriterBusy, codeOf } from "./errors.js";
+import { isDead, isOfAnotherContainer } from "./identity.js";
 import { Journal, readJournal } from "./journal.js";
 
 export class SessionFiles {
@@ -17,6 +17,9 @@ export class SessionFiles {
     this.identity = identity;
     /** @type {Promise<unknown>} */
     this.writing = Promise.resolve();
+    /** Companies that this process has. A mark of its own for another one is of before: it could not be removed.
+     * @type {Set<string>} */
+    this.claimed = new Set();
   }
 
   prepare() {
@@ -35,9 +38,26 @@ export class SessionFiles {
   /** One process on this host, also while the database cannot tell. @param {string} company */
   async claim(company) {
     const path = this.path(company, "owner");
-    const mine = `${path}.${randomBytes(4).toString("hex")}`;
-    await writeFile(mine, this.identity, { mode: 0o600, flag: "wx" });
+    if (this.claimed.has(company)) throw busy(company, this.identity);
+    this.claimed.add(company);
     try {
+      await this.#mark(company, path);
+    } catch (error) {
+      this.claimed.delete(company);
+      if (error instanceof WriterBusy) throw error;
+      throw new FilesFailed(`company ${company}: the mark of who has its session cannot be written: ${codeOf(error)}`, {
+        company,
+        hint: `look at ${this.dir}: is there space, and can the application's user write there?`,
+        cause: error,
+      });
+    }
+  }
+
+  /** @param {string} company @param {string} path */
+  async #mark(company, path) {
+    const mine = `${path}.${randomBytes(4).toString("hex")}`;
+    try {
+      await writeFile(mine, this.identity, { mode: 0o600, flag: "wx" });
       for (;;) {
         try {
           return await link(mine, path); // atomic: it fails when the name is taken
@@ -47,7 +67,7 @@ export class SessionFiles {
         await this.#removeDead(company, path);
       }
     } finally {
-      await unlink(mine);
+      await removeIfThere(mine);
     }
   }
 
@@ -55,7 +75,8 @@ export class SessionFiles {
   async #removeDead(company, path) {
     const holder = await readFile(path, "utf8").catch(() => null);
     if (holder === null) return; // gone meanwhile
-    if (holder === this.identity || !isDead(holder)) throw busy(company, holder);
+    // Containers that run beside each other have a directory each.
+    if (holder !== this.identity && !isDead(holder) && !isOfAnotherContainer(holder)) throw busy(company, holder);
     // Renamed first, so that of two who see the same dead holder only one removes a mark, and never that of the other.
     const away = `${path}.${randomBytes(4).toString("hex")}.dead`;
     await rename(path, away).catch((error) => {
@@ -68,6 +89,7 @@ export class SessionFiles {
 
   /** @param {string} company */
   async release(company) {
+    this.claimed.delete(company);
     await removeIfThere(this.path(company, "owner"));
   }
 

@@ -2,10 +2,11 @@
 // Companies that this process has given away to a failover. The application's own reconnect loop would start such a session
 // again from its cache, and go on writing behind the final copy: so it is not opened until somebody says that it may be.
 import { Drained, Misconfigured, NotOpen, SessionClientError, SwitchRefused, wordsOf } from "./errors.js";
-import { exportSession } from "./export.js";
+import { FORMS, exportSession } from "./export.js";
 
 /**
  * @typedef {import("./session.js").Session} Session
+ * @typedef {import("./export.js").Form} Form
  * @typedef {Awaited<ReturnType<typeof exportSession>>} Exported
  * @typedef {ReturnType<Session["status"]> & {export: Exported | null}} Answer
  */
@@ -26,7 +27,8 @@ export class Handover {
     if (since) throw drained(company, since);
   }
 
-  /** One company, or all and those that are not open yet. @param {string | null} company @param {boolean} copied */
+  /** One company, or all and those that are not open yet. @param {string | null} company
+   * @param {Form | null} copied the form of the copies, if any */
   async drain(company, copied) {
     if (copied) placeOf(this.service);
     if (company === null) this.everything = { at: this.everything?.at ?? new Date().toISOString(), except: new Set() };
@@ -47,7 +49,7 @@ export class Handover {
   }
 
   /** Asked again, it answers the same: whoever drains may have been cut off before it read the answer.
-   * @param {string} company @param {boolean} copied */
+   * @param {string} company @param {Form | null} copied */
   async #one(company, copied) {
     const given = this.given.get(company) ?? this.#begin(company, copied);
     const answer = await given.answer;
@@ -60,7 +62,7 @@ export class Handover {
     return answer;
   }
 
-  /** @param {string} company @param {boolean} copied */
+  /** @param {string} company @param {Form | null} copied */
   #begin(company, copied) {
     const session = this.service.session(company);
     if (session.hold) {
@@ -79,9 +81,9 @@ export class Handover {
     return given;
   }
 
-  /** @param {Session} session @param {boolean} copied @param {Drained} reason @returns {Promise<Answer>} */
+  /** @param {Session} session @param {Form | null} copied @param {Drained} reason @returns {Promise<Answer>} */
   async #drain(session, copied, reason) {
-    const exported = await session.drain(reason, async () => (copied ? exportSession(session, placeOf(this.service)) : null));
+    const exported = await session.drain(reason, async () => (copied ? exportSession(session, placeOf(this.service), copied) : null));
     this.service.settings.logger.warn({ company: session.company, exported: exported?.keys ?? null }, "the session was drained; it is not opened again here");
     return { ...session.status(), export: exported };
   }
@@ -110,6 +112,13 @@ export class Handover {
 export function placeOf({ settings: { exportDir } }) {
   if (!exportDir) throw new Misconfigured("there is no place for exports", { hint: "set exportDir (WA_SESSION_EXPORT_DIR)" });
   return exportDir;
+}
+
+/** In which form a copy is asked for. @param {URLSearchParams} query @returns {Form} */
+export function formOf(query) {
+  const form = query.get("form") ?? "directory";
+  if (Object.hasOwn(FORMS, form)) return /** @type {Form} */ (form);
+  throw new Misconfigured(`form is ${form}`, { hint: `one of ${Object.keys(FORMS).join(", ")}` });
 }
 
 /** @param {any} error */

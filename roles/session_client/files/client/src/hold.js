@@ -38,8 +38,9 @@ export class Hold {
     this.withdrawn = 0;
   }
 
-  /** Holds writes, and copies what is there once all that was asked before is done. @param {string} place */
-  async begin(place) {
+  /** Holds writes, and copies what is there once all that was asked before is done. @param {string} place
+   * @param {import("./export.js").Form} [form] of the copy */
+  async begin(place, form) {
     const { session } = this;
     session.hold = this;
     try {
@@ -47,7 +48,7 @@ export class Hold {
       const copying = session.inOrderUntil(this.released, async () => {
         await session.writeCreds();
         session.refuseStopped();
-        return exportSession(session, place);
+        return exportSession(session, place, form);
       });
       session.socket?.resume(); // what comes now waits with its step, and is not acknowledged
       const exported = await copying;

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { encode } from "./codec.js";
 import { credsOf } from "./creds.js";
 import { CopyRefused, CredsInvalid, Fenced, KeysUndecodable, Unavailable, UnknownCompany, wordsOf } from "./errors.js";
-import { newToken, takeOver } from "./fence.js";
+import { isOfNow, newToken, takeOver } from "./fence.js";
 import { Memory, nameOf } from "./memory.js";
 import { inPieces } from "./pieces.js";
 import { Session } from "./session.js";
@@ -47,12 +47,12 @@ async function fromDatabase(service, company, token) {
   try {
     owner = await take(journal?.header.tokens ?? null);
   } catch (error) {
-    if (!(error instanceof Fenced) || !journal) throw error;
+    if (!(error instanceof Fenced) || error.mayPass || !journal) throw error;
     await refuse(service, company, error.message);
     journal = null;
     owner = await take(null);
   }
-  if (journal && journal.header.epoch !== owner.epoch) {
+  if (journal && !isOfNow(owner, journal.header.epoch)) {
     await refuse(service, company, `the journal is of epoch ${journal.header.epoch}, the store of record of epoch ${owner.epoch}`);
     journal = null;
   }
@@ -61,7 +61,7 @@ async function fromDatabase(service, company, token) {
     try {
       return await replayLeft(service, company, loaded, journal);
     } catch (error) {
-      if (!(error instanceof Fenced)) throw error;
+      if (!(error instanceof Fenced) || error.mayPass) throw error;
       await refuse(service, company, error.message);
       return fromDatabase(service, company, newToken());
     }

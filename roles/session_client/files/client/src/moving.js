@@ -49,7 +49,7 @@ async function take({ company, service, memory }, token, refuseTakenBack) {
     async (query) => {
       const { identity } = service;
       const owner = await takeOver(query, { company, token, identity, mine: null });
-      if (!owner.fenced) await endEarlier(query, identity);
+      if (!owner.fenced) await endEarlier(query, identity, service.database.earlier);
       const { rows: auth } = await query(sql.readCreds, [company]);
       const stored = await storedKeys(query, sql, company, service.settings.queryTimeoutMs);
       refuseTakenBack(); // of what was done here, nothing stays then

@@ -2,7 +2,7 @@
 // The database is back: it is made equal to memory, key by key, in one transaction, and looked at before that commits.
 import { decode, encode } from "./codec.js";
 import { SessionClientError, Unavailable } from "./errors.js";
-import { fenced, takeOver } from "./fence.js";
+import { fenced, isOfNow, takeOver } from "./fence.js";
 import { digestOf } from "./journal.js";
 import { nameOf } from "./memory.js";
 import { inPieces } from "./pieces.js";
@@ -19,8 +19,9 @@ import { inPieces } from "./pieces.js";
  * everything written since.
  * @typedef {{base: Map<string, string>, written: Map<string, Set<string>>}} Touched
  * @typedef {{company: string, token: string, tokens: string[], identity: string, epoch: number, memory: Memory,
- *   touched: Touched, deleted: Set<string>}} Replay `deleted`: names of keys that this process has deleted
- * @typedef {{written: number, removed: number, adopted: number, fenced: boolean}} Replayed
+ *   touched: Touched, deleted: Set<string>, earlier: Set<number> | null}} Replay `deleted`: names of keys that this process has
+ *   deleted; `earlier`: backends that may still do something of before the outage, null for all of this process
+ * @typedef {{written: number, removed: number, adopted: number, epoch: number, fenced: boolean}} Replayed
  */
 
 /**
@@ -32,11 +33,11 @@ import { inPieces } from "./pieces.js";
  */
 export async function replay(query, sql, replay, deadlineMs) {
   const { company, token, tokens, identity, memory } = replay;
-  const owner = await takeOver(query, { company, token, identity, mine: tokens });
-  if (owner.epoch !== replay.epoch) {
+  const owner = await takeOver(query, { company, token, identity, mine: tokens, epoch: replay.epoch });
+  if (!isOfNow(owner, replay.epoch)) {
     throw fenced(company, `its store of record has moved on (epoch ${owner.epoch}, ours is ${replay.epoch})`);
   }
-  if (!owner.fenced) await endEarlier(query, identity);
+  if (!owner.fenced) await endEarlier(query, identity, replay.earlier);
   const stored = await storedKeys(query, sql, company, deadlineMs);
   const { rows: auth } = await query(sql.readCreds, [company]);
   if (!owner.fenced) refuseForeign(replay, stored, auth[0]?.creds);
@@ -46,7 +47,7 @@ export async function replay(query, sql, replay, deadlineMs) {
   await check(query, sql, replay, deadlineMs, upserts, deletes);
   // Rows that somebody else added: the session does not know them, and they harm nobody.
   memory.apply(adopted);
-  return { written: upserts.length, removed: deletes.length, adopted: adopted.length, fenced: owner.fenced };
+  return { written: upserts.length, removed: deletes.length, adopted: adopted.length, epoch: owner.epoch, fenced: owner.fenced };
 }
 
 /** What the database holds of a company, in canonical form. @param {Query} query in a transaction @param {Statements} sql
@@ -69,23 +70,26 @@ export function canonical(type, text) {
   }
 }
 
-// Locks are on the connection that is kept; everything else of this process is from before the outage.
+// Where nobody knows which ones they are, locks are on the connection that is kept, and the others may be.
 const END_EARLIER = `
   SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) AS ended FROM pg_stat_activity a
-   WHERE application_name = $1 AND pid <> pg_backend_pid()
+   WHERE application_name = $1 AND pid <> pg_backend_pid() AND ($2::int[] IS NULL OR pid = ANY ($2))
      AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = 'advisory')`;
 const ENDING_MS = 2000;
 
 /** Without tokens, a write that a frozen server had not read yet could still be done after ours. So whoever could do it is
- * ended first. @param {Query} query @param {string} identity */
-export async function endEarlier(query, identity) {
+ * ended first. @param {Query} query @param {string} identity
+ * @param {Set<number> | null} earlier those backends, which are gone from it afterwards; null for all of this process */
+export async function endEarlier(query, identity, earlier) {
+  const backends = earlier && [...earlier];
   const deadline = performance.now() + ENDING_MS;
   for (;;) {
-    const { rows } = await query(END_EARLIER, [identity]);
-    if (Number(rows[0].ended) === 0) return;
+    const { rows } = await query(END_EARLIER, [identity, backends]);
+    if (Number(rows[0].ended) === 0) break;
     if (performance.now() > deadline) throw new Unavailable("connections of before the outage do not end");
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
+  for (const each of backends ?? []) earlier?.delete(each);
 }
 
 /**

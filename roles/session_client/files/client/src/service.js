@@ -34,12 +34,16 @@ export class Service {
     this.writer = new Writer(this.database, this.identity);
     const direct = { ...this.database.options, ...this.settings.directConnection, application_name: this.identity };
     this.lock = new WriterLock(direct, this.identity, this.settings);
-    this.lock.onLost = () => [...this.sessions.values()].forEach(lookAfterLoss);
+    this.lock.onLost = () => this.#lookAfterLoss();
     this.files = new SessionFiles(this.settings.dir, this.identity);
     // Half of the pool: all sessions come back at once, and those that are back write already.
     this.replays = new Turns(Math.max(1, Math.floor(this.settings.poolSize / 2)));
     /** @type {Map<string, import("./session.js").Session>} */
     this.sessions = new Map();
+    /** Those that had to end, and why, until they are opened again. @type {Map<string, {at: string, error: string}>} */
+    this.stopped = new Map();
+    /** Where a move has put a session: the flag of this process is of before. @type {Map<string, "postgres" | "files">} */
+    this.moved = new Map();
     this.limits = new Limits(this);
     this.handover = new Handover(this);
     /** @type {(() => Promise<void>) | null} */
@@ -74,8 +78,9 @@ export class Service {
     return join(this.settings.sessionsDir, `${COMPANY_PREFIX}${company}`);
   }
 
-  /** @param {string} company @param {"postgres" | "files"} [store] where it lives */
-  async open(company, store = "postgres") {
+  /** @param {string} company @param {"postgres" | "files"} [given] where it lives, unless this process has seen it move */
+  async open(company, given = "postgres") {
+    const store = this.moved.get(company) ?? given;
     if (store === "postgres") this.requireDatabase();
     if (this.sessions.has(company)) {
       throw new SessionClientError(`company ${company} is open already in this process`, {
@@ -89,13 +94,14 @@ export class Service {
       const session = await (store === "files" ? openFiles : openSession)(this, company);
       await this.#refuseDrained(session);
       this.sessions.set(company, session);
+      this.stopped.delete(company);
       lookAfterLoss(session); // of before it was known here
       this.limits.used(session);
       await this.limits.enforce();
       return session;
     } catch (error) {
       await this.lock.release(company);
-      await this.files.release(company);
+      await this.#release(company);
       throw error;
     }
   }
@@ -148,12 +154,32 @@ export class Service {
     return new Map([...types].map(([type, keys]) => [type, [...keys.keys()]]));
   }
 
+  /** Not when all of them are about to end anyway. */
+  #lookAfterLoss() {
+    if (!this.closing) [...this.sessions.values()].forEach(lookAfterLoss);
+  }
+
   /** @param {import("./session.js").Session} session */
   async forget(session) {
     if (this.sessions.get(session.company) === session) this.sessions.delete(session.company);
     this.limits.forget(session.company);
     this.metrics.forget(session.company);
-    await this.files.release(session.company);
+    await this.#release(session.company);
+  }
+
+  /** It had to end, which nobody may take for one that is not there. @param {import("./session.js").Session} session
+   * @param {Error} reason */
+  async forgetStopped(session, reason) {
+    await this.forget(session);
+    this.stopped.set(session.company, { at: new Date().toISOString(), error: wordsOf(reason) });
+    this.metrics.sessionState(session.company, "stopped");
+  }
+
+  /** The mark of a process that has ended keeps nobody out. @param {string} company */
+  async #release(company) {
+    await this.files.release(company).catch((error) => {
+      this.settings.logger.warn({ company, error: wordsOf(error) }, "the mark of who has the session could not be removed");
+    });
   }
 
   /** Once more, soon. @param {() => Promise<unknown>} work */
@@ -172,7 +198,8 @@ export class Service {
   status() {
     const sessions = [...this.sessions.values()].map((session) => session.status());
     const { sessionsDir, exportDir } = this.settings;
-    return { identity: this.identity, sessions_dir: sessionsDir, export_dir: exportDir, sessions, drained: this.handover.status() };
+    const stopped = Object.fromEntries(this.stopped);
+    return { identity: this.identity, sessions_dir: sessionsDir, export_dir: exportDir, sessions, stopped, drained: this.handover.status() };
   }
 
   /** Every session to its orderly end. */
@@ -181,7 +208,11 @@ export class Service {
   }
 
   async #close() {
-    for (const session of [...this.sessions.values()]) await session.close();
+    for (const session of [...this.sessions.values()]) {
+      await session.close().catch((error) => {
+        this.settings.logger.error({ company: session.company, error: wordsOf(error) }, "the session could not be closed in order");
+      });
+    }
     await this.stopListening?.();
     await this.lock.close();
     await this.database.close();

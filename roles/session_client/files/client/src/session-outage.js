@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // A session while its database is away: where its writes go, what is told of it, and the way back.
-import { SessionStopped, Unavailable, isSomebodyElses, wordsOf } from "./errors.js";
+import { Fenced, SessionStopped, Unavailable, isSomebodyElses, wordsOf } from "./errors.js";
 import { newToken } from "./fence.js";
 import { digestOf } from "./journal.js";
 import { nameOf } from "./memory.js";
@@ -26,6 +26,8 @@ export class Outage {
     /** @type {import("./journal.js").Journal | null} */
     this.journal = null;
     this.journalError = "";
+    /** Why a cache of before is still on the disk, beside a session that goes on in memory only. */
+    this.older = "";
     /** Everything written since the outage began, by name. @type {Map<string, Change>} */
     this.changes = new Map();
     /** @type {string | null} */
@@ -59,9 +61,19 @@ export class Outage {
         this.log.error({ company, error: wordsOf(error) }, "the cache could not be written: a restart during this outage would find no session");
       });
     }
-    // What goes on in memory only would leave a cache on disk that is older than the session.
-    if (this.settings.onOutage === "memory") await this.service.files.removeCopies(company);
+    if (this.settings.onOutage === "memory") await this.removeOlder();
     this.watch();
+  }
+
+  /** What goes on in memory only would leave a cache on disk that is older than the session. Where that cannot be removed, the session
+   * goes on all the same: the way back is what it needs most. */
+  async removeOlder() {
+    const { company } = this.session;
+    const before = this.older;
+    this.older = await this.service.files.removeCopies(company).then(() => "", wordsOf);
+    if (!this.older || this.older === before) return;
+    this.log.error({ company, error: this.older }, "a cache of before cannot be removed: a restart during this outage would start from an OLDER session");
+    this.tell("error", "session cache of before cannot be removed");
   }
 
   /** Whether writes are journaled. A journal that an earlier process left is gone on with, whatever the setting is now: it would
@@ -164,6 +176,7 @@ export class Outage {
     }
     const line = this.lineOf(changes, creds);
     this.writes++;
+    if (this.older) await this.removeOlder();
     if (this.journals) await this.record(line);
   }
 
@@ -239,22 +252,31 @@ export class Outage {
   /** One look at the database; when it serves, the way back. */
   async recover() {
     if (this.over) return;
-    if (this.session.hold) return this.lookAgain(); // it would wait for the end of the hold, and keep others from their turn
+    if (this.session.hold) return this.lookAgain();
     try {
       await this.service.lock.acquire(this.session.company);
       if (this.over) return void (await this.#letGo());
-      await this.service.replays.take(() => this.session.inOrder(() => this.replay()));
+      await this.service.replays.take(() => this.#replayInOrder());
     } catch (error) {
       await this.notYet(error);
     }
     if (!this.over) this.lookAgain();
   }
 
-  /** The session was closed, or moved, while the lock was on its way. Whoever has opened it again needs that lock. */
+  /** Not in a hold, which may have begun while the turn was waited for: it would wait for the end of that, and keep all others
+   * from their turns. */
+  async #replayInOrder() {
+    if (!this.session.hold) await this.session.inOrder(() => this.replay());
+  }
+
+  /** The session was closed, or moved, while the lock was on its way. Whoever opens it again needs that lock, and so does a move
+   * back. */
   async #letGo() {
-    const { company, fileStore } = this.session;
-    const now = this.service.sessions.get(company);
-    if (!now || (now === this.session && fileStore)) await this.service.lock.release(company);
+    const { session, service } = this;
+    const { company } = session;
+    while (session.hold) await session.hold.released;
+    const livesInFiles = service.sessions.get(company) === session && session.fileStore;
+    if (livesInFiles || !service.files.claimed.has(company)) await service.lock.release(company);
   }
 
   /** @param {any} error */
@@ -293,6 +315,7 @@ export class Outage {
     await this.noteToken(this.token);
     const done = await this.service.writer.replay(session, this.token, this.touched);
     session.fenced = done.fenced;
+    session.epoch = done.epoch;
     await this.caching;
     // Before anything else: beside a session that goes on they would be a session of before. If they stay, the outage does.
     await this.service.files.removeCopies(session.company, this.journal);
@@ -319,11 +342,12 @@ export class Outage {
   async settle() {
     this.end();
     await this.caching;
+    if (this.older) await this.removeOlder();
     // What is in memory only ends with this process: the disk may have room again.
     if (this.journals && (!this.journal || this.journalError)) {
       await this.startOver().catch((error) => this.failed(error));
     }
-    await this.journal?.close();
+    await this.journal?.close().catch(() => undefined);
   }
 
   /** The session may not go on. After an orderly reason the copies are for the next start, after any other for a human.
@@ -332,8 +356,12 @@ export class Outage {
     this.end();
     await this.caching;
     await this.journal?.close().catch(() => undefined);
-    if (reason instanceof SessionStopped) return;
-    await this.service.files.setAside(this.session.company);
+    if (reason instanceof SessionStopped || (reason instanceof Fenced && reason.mayPass)) return;
+    const { company } = this.session;
+    await this.service.files.setAside(company).catch((error) => {
+      // The next start looks at them, and does so itself.
+      this.log.error({ company, error: wordsOf(error) }, "journal and cache could not be put aside");
+    });
   }
 
   status() {

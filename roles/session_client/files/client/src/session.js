@@ -213,6 +213,7 @@ export class Session {
   async moveToFiles(files) {
     const { outage, company } = this;
     this.fileStore = files;
+    this.service.moved.set(company, "files");
     this.isNew = false;
     this.outage = null;
     this.state = "online";
@@ -231,6 +232,7 @@ export class Session {
    * @param {{epoch: number, fenced: boolean}} owner */
   moveToPostgres(token, owner) {
     this.fileStore = null;
+    this.service.moved.set(this.company, "postgres");
     this.tokens = [token];
     this.epoch = owner.epoch;
     this.fenced = owner.fenced;
@@ -250,7 +252,7 @@ export class Session {
     await this.outage?.abandon(reason);
     this.outage = null;
     await this.service.lock.release(this.company);
-    await this.service.forget(this);
+    await this.service.forgetStopped(this, reason);
     void this.socket?.end(reason);
   }
 

@@ -4,7 +4,7 @@
 import { resolve } from "node:path";
 
 import { Misconfigured, SwitchRefused } from "./errors.js";
-import { placeOf } from "./handover.js";
+import { formOf, placeOf } from "./handover.js";
 import { Hold } from "./hold.js";
 
 const MAX_HOLD_MS = 120_000;
@@ -18,9 +18,10 @@ const PHASES = {
     const to = storeOf(query);
     const ms = holdMsOf(service, query);
     const place = placeOf(service);
+    const form = formOf(query);
     refuseNow(service, session, to);
     const hold = new Hold(session, to, ms);
-    const exported = await hold.begin(place);
+    const exported = await hold.begin(place, form);
     return { ...answerOf(session, hold), hold_ms: ms, export: exported };
   },
   async seal(_service, session, query) {

@@ -48,6 +48,9 @@ export class WriterLock {
     this.onLost = () => undefined;
     /** @type {Promise<unknown>} */
     this.asked = Promise.resolve();
+    /** By company. The server counts how often a connection takes a lock: one that was taken twice at once is still there after
+     * its release. @type {Map<string, Promise<void>>} */
+    this.taking = new Map();
   }
 
   /** One question after the other, for all companies: the deadline of one begins when it is asked, not when it is put in a
@@ -72,6 +75,13 @@ export class WriterLock {
 
   /** Holds the lock when it returns. Throws WriterBusy with the holder's name, or Unavailable. @param {string} company */
   async acquire(company) {
+    const taking = this.taking.get(company) ?? this.#take(company).finally(() => this.taking.delete(company));
+    this.taking.set(company, taking);
+    await taking;
+  }
+
+  /** @param {string} company */
+  async #take(company) {
     const client = await this.#connected();
     if (this.held.has(company)) return;
     try {
@@ -90,12 +100,12 @@ export class WriterLock {
     }
   }
 
-  /** @param {string} company */
+  /** Where it is not answered that the lock is free, it goes with its connection, as do all others: they are taken again.
+   * @param {string} company */
   async release(company) {
-    if (!this.held.delete(company) || !this.client) return;
-    await this.#ask(this.client, "SELECT pg_advisory_unlock($1)", [keyOf(company)]).catch((error) => {
-      this.log.debug({ company, reason: classOf(error) }, "the writer's lock goes with its connection");
-    });
+    const { client } = this;
+    if (!this.held.delete(company) || !client) return;
+    await this.#ask(client, "SELECT pg_advisory_unlock($1)", [keyOf(company)]).catch((error) => this.#lost(client, error));
   }
 
   async close() {

@@ -40,11 +40,13 @@ export class Writer {
   async replay(session, token, touched) {
     const sql = await this.database.statements();
     const { company, tokens, epoch, memory, deleted } = session;
-    const { identity } = this;
-    const deadlineMs = this.database.settings.queryTimeoutMs;
-    return this.database.transaction("replay", (query) =>
-      replay(query, sql, { company, token, tokens, identity, epoch, memory, touched, deleted }, deadlineMs),
+    const { identity, database } = this;
+    const { earlier } = database;
+    const done = await database.transaction("replay", (query) =>
+      replay(query, sql, { company, token, tokens, identity, epoch, memory, touched, deleted, earlier }, database.settings.queryTimeoutMs),
     );
+    if (done.fenced) earlier?.clear(); // what they may still do changes nothing
+    return done;
   }
 }
 
