@@ -18,7 +18,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 LIBRARY = PROJECT / "plugins" / "module_utils" / "_resilience"
 PROGRAM = Path(__file__).with_name("service_program.py")
 #: what the library imports; the hosts of molecule get it from the role toolkit
-PACKAGES = ("python3-psycopg2", "python3-cryptography")
+PACKAGES = ("python3-psycopg2", "python3-cryptography", "python3-prometheus-client")
 #: a container that outlives a killed test run ends by itself
 LIFETIME_SECONDS = 1800
 LABEL = "baileys-resilience-test"

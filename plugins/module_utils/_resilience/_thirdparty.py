@@ -22,6 +22,7 @@ PACKAGES = {
     "yaml": "pyyaml",
     "rich": "rich",
     "jinja2": "jinja2",
+    "prometheus_client": "prometheus-client",
     "hdrh": "hdrhistogram",
 }
 

@@ -32,6 +32,7 @@ from .failover.mirror import install_change_log
 from .failover.operations import Operation, Outcome
 from .failover.settings import FailoverSettings
 from .failover.source_reports import ORDER
+from .health.monitor import arguments as monitor
 from .progress import JsonLines, Progress, Terminal
 from .sessions.published import create_schema, reconcile
 from .sessions.record import StoreRecord
@@ -57,8 +58,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = _parser().parse_args(arguments)
     progress: Progress = JsonLines() if options.json else Terminal()
     try:
-        settings = load_settings(Path(options.config))
-        answer = _HANDLERS[options.command](options, settings, progress)
+        answer = _answer(options, progress)
     except ResilienceError as exc:
         _write(sys.stderr, [json.dumps(exc.as_dict()) if options.json else f"ERROR: {exc}"])
         return exc.exit_code
@@ -68,6 +68,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     text = [json.dumps(answer.content, default=str, sort_keys=True)] if options.json else list(answer.lines)
     _write(sys.stdout, text)
     return answer.exit_code
+
+
+def _answer(options: argparse.Namespace, progress: Progress) -> Answer:
+    if options.command in monitor.COMMANDS:
+        told = monitor.dispatch(options, progress)
+        return Answer(told.content, told.lines, told.exit_code)
+    path = options.config or os.environ.get("BAILEYS_RESILIENCE_CONFIG", DEFAULT_CONFIG)
+    return _HANDLERS[options.command](options, load_settings(Path(path)), progress)
 
 
 def _write(stream: Any, lines: Sequence[str]) -> None:
@@ -242,6 +250,7 @@ def _mirror(options: argparse.Namespace, settings: FailoverSettings, progress: P
         interval_seconds=options.interval,
         company=options.company,
         use_change_log=options.change_log,
+        age_file=options.age_file,
     )
     return Answer(found.as_dict(), found.lines(), found.exit_code)
 
@@ -272,8 +281,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument(
         "--config",
-        default=os.environ.get("BAILEYS_RESILIENCE_CONFIG", DEFAULT_CONFIG),
-        help="configuration (default: %(default)s)",
+        default="",
+        help=f"configuration (default: $BAILEYS_RESILIENCE_CONFIG or {DEFAULT_CONFIG}; of monitor and silence:"
+        f" {monitor.DEFAULT_CONFIG})",
     )
     parser.add_argument("--json", action="store_true", help="answer with one JSON object")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -298,7 +308,12 @@ def _parser() -> argparse.ArgumentParser:
         "--interval", type=float, default=10.0, metavar="SECONDS", help="with run: at most so far behind (default: 10)"
     )
     follow.add_argument("--change-log", action="store_true", help="read the change log that init-db --change-log made")
+    follow.add_argument("--age-file", default="", help="publish the mirror's age there, for the monitor")
     follow.add_argument("--company", default="", help="with acknowledge: the company whose deletion was meant")
+    monitor.add_arguments(
+        commands.add_parser("monitor", help="watch database and applications, and tell of what is wrong"),
+        commands.add_parser("silence", help="maintenance: let the monitor tell nothing for a while"),
+    )
     drill.add_arguments(commands.add_parser("drill", help="a drill of failover and failback: status, heal"))
     return parser
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""HTTP over a unix socket of another user, with a deadline for the whole answer."""
+"""HTTP over a unix socket of another user, or a port of this host, with a deadline for the whole answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import time
-from typing import Any, Tuple
+from typing import Any, Mapping, Optional, Tuple
 
 from . import guarded
 from .errors import ForeignFiles
@@ -23,6 +23,13 @@ class _Socket(socket.socket):
     """The time-out of a plain one begins anew with each byte."""
 
     limit = 0.0
+
+    @classmethod
+    def made(cls, family: socket.AddressFamily, seconds: float) -> _Socket:
+        opened = cls(family, socket.SOCK_STREAM)
+        opened.limit = time.monotonic() + seconds
+        opened.settimeout(seconds)
+        return opened
 
     def recv_into(self, *words: Any) -> int:
         left = self.limit - time.monotonic()
@@ -41,11 +48,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        opened = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        opened.limit = time.monotonic() + float(self.timeout or 0)
-        opened.settimeout(self.timeout)
-        self.sock = opened
-        _connect(opened, self._path)
+        self.sock = _Socket.made(socket.AF_UNIX, float(self.timeout or 0))
+        _connect(self.sock, self._path)
+
+
+class _PortConnection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        self.sock = _Socket.made(socket.AF_INET, float(self.timeout or 0))
+        self.sock.connect((self.host, self.port))
 
 
 def _owner_around(path: str) -> int:
@@ -85,9 +95,25 @@ def request(socket_path: str, method: str, path: str, *, seconds: float) -> Tupl
     """Status and content. Raises OSError (TimeoutError behind the deadline, PermissionError for a socket of another
     user than that of its directory), ValueError for an answer without an end, or http.client.HTTPException.
     """
-    connection = _UnixConnection(socket_path, seconds)
+    return _answer(_UnixConnection(socket_path, seconds), method, path)
+
+
+def request_port(
+    port: int, method: str, path: str, *, seconds: float, headers: Optional[Mapping[str, str]] = None
+) -> Tuple[int, bytes]:
+    """The same of a port on the loopback address."""
+    connection = _PortConnection("127.0.0.1", port, timeout=seconds)
+    return _answer(connection, method, path, headers)
+
+
+def _answer(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    headers: Optional[Mapping[str, str]] = None,
+) -> Tuple[int, bytes]:
     try:
-        connection.request(method, path)
+        connection.request(method, path, headers=dict(headers or {}))
         response = connection.getresponse()
         return response.status, _whole(response)
     finally:

@@ -21,7 +21,7 @@ WRONG: dict[str, Any] = {"int": "five", "float": "soon", "bool": "perhaps", "dic
 
 def options() -> list[tuple[str, dict[str, Any]]]:
     found = []
-    for role in ("toolkit", "failover", "what_is_left"):
+    for role in ("toolkit", "failover", "health_monitor", "what_is_left"):
         spec = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text("utf-8"))
         found += list(spec["argument_specs"]["main"]["options"].items())
     return found

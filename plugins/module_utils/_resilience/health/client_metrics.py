@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What the running session client says of its pool and of its queries: ``/metrics`` on its admin socket."""
+"""What the running session client says of itself: ``/metrics`` on its admin socket, or on its port."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, Collection, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import ApplicationError, DeadlineExceeded, ResilienceError, Unavailable
-from ..local_http import request
+from ..local_http import request, request_port
 from .findings import CRITICAL, OK, UNKNOWN, WARNING, Finding
 from .percentiles import Summary, summary_of_histogram
 from .thresholds import PoolThresholds
@@ -54,14 +54,32 @@ class ClientPool:
         return {**vars(self), "used_percent": self.used_percent}
 
 
-def read_metrics(client_dir: str, *, seconds: float) -> List[Sample]:
+def read_metrics(client_dir: str, *, seconds: float, names: Optional[Collection[str]] = None) -> List[Sample]:
     """All figures of the running client. Raises Unavailable when nobody listens there, DeadlineExceeded when somebody
     does and does not answer, ApplicationError for an answer that is none.
     """
     place = str(Path(client_dir) / SOCKET)
+    return _read(place, lambda: request(place, "GET", "/metrics", seconds=seconds), seconds, names)
+
+
+def read_metrics_of_port(
+    port: int, token: str, *, seconds: float, names: Optional[Collection[str]] = None
+) -> List[Sample]:
+    """The same over the client's loopback port; only the figures of these ``names``."""
+    headers = {"Authorization": f"Bearer {token}"}
+
+    def ask() -> Tuple[int, bytes]:
+        return request_port(port, "GET", "/metrics", seconds=seconds, headers=headers)
+
+    return _read(f"127.0.0.1:{port}", ask, seconds, names)
+
+
+def _read(
+    place: str, ask: Callable[[], Tuple[int, bytes]], seconds: float, names: Optional[Collection[str]] = None
+) -> List[Sample]:
     operation = "read client's metrics"
     try:
-        status, content = request(place, "GET", "/metrics", seconds=seconds)
+        status, content = ask()
     except TimeoutError as exc:
         raise DeadlineExceeded(
             f"no answer within {seconds:g} s",
@@ -77,16 +95,27 @@ def read_metrics(client_dir: str, *, seconds: float) -> List[Sample]:
             hint="is the application running, is client_dir the directory of its client, and may this user open the"
             " socket (become)?",
         ) from exc
+    if status == 401:
+        raise ApplicationError(
+            "the client does not take the token",
+            operation=operation,
+            subject=place,
+            hint="give the monitor the token of the client (WA_SESSION_ADMIN_TOKEN)",
+        )
     if status != 200:
         raise ApplicationError(
             f"the client refuses: {status}", operation=operation, subject=place, hint="see the application's log"
         )
-    return list(parsed(content.decode("utf-8", "replace")))
+    return list(parsed(content.decode("utf-8", "replace"), names))
 
 
-def parsed(text: str) -> Iterator[Sample]:
-    """The lines of Prometheus' text format that hold a figure; what is none is passed over."""
+def parsed(text: str, names: Optional[Collection[str]] = None) -> Iterator[Sample]:
+    """The lines of Prometheus' text format that hold a figure; what is none is passed over. ``names``: only these, for
+    a client with many companies says much.
+    """
     for line in text.splitlines():
+        if names is not None and line.partition("{")[0].partition(" ")[0] not in names:
+            continue
         match = None if line.startswith("#") else _SAMPLE.match(line)
         if match is None:
             continue
@@ -104,9 +133,13 @@ def pool_of(samples: List[Sample]) -> Optional[ClientPool]:
     if not {"idle", "active"} <= set(states) or len(plain) < 2:
         return None
     figures = (states["idle"], states["active"], plain[_WAITING], plain[_MAX])
-    if not all(math.isfinite(each) for each in figures):
+    if not all(_is_count(each) for each in figures):
         return None
     return ClientPool(*(int(each) for each in figures))
+
+
+def _is_count(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
 
 
 def queries_of(samples: List[Sample]) -> Dict[str, Summary]:
@@ -143,3 +176,27 @@ def judge_client_pool(pool: Optional[ClientPool], thresholds: PoolThresholds) ->
         "; ".join(causes),
         _ADVICE if causes else "",
     )
+
+
+_SLOW = "wa_session_slow_queries_total"
+_CACHE_AGE = "wa_session_cache_age_seconds"
+#: what the monitor looks at each few seconds
+WATCHED = frozenset({_CONNECTIONS, _MAX, _WAITING, _SLOW, _CACHE_AGE})
+
+
+def slow_total(samples: List[Sample]) -> Optional[int]:
+    """Slow queries since the client started, of all operations. A client that had none yet names none: 0, where it says
+    anything of its pool.
+    """
+    found = [each.value for each in samples if each.name == _SLOW]
+    if not found:
+        return 0 if any(each.name == _MAX for each in samples) else None
+    return int(sum(found)) if all(_is_count(each) for each in found) else None
+
+
+def cached_seconds(samples: List[Sample]) -> Optional[Dict[str, float]]:
+    """By company, for how long it has run without the database; 0 where it has it. None where nothing is said."""
+    ages = [each for each in samples if each.name == _CACHE_AGE and _is_count(each.value)]
+    if not ages and not any(each.name == _MAX for each in samples):
+        return None
+    return {each.labels.get("company", ""): each.value for each in ages}

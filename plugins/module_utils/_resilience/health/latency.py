@@ -11,13 +11,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional
 
-from .._thirdparty import require
 from ..errors import Conflict, DeadlineExceeded, ReadOnly, Refused, ResilienceError
 from ..postgres import ConnectParams, Deadline, connect_once_within, translated
 from ..sessions.model import TableMapping
-from ..sessions.postgres_store import table_identifier
 from .findings import CRITICAL, UNKNOWN, WARNING, Finding, from_error, grant
 from .percentiles import Summary, summary_of
+from .statements import read_statement, write_statement
 from .thresholds import LONGEST_SECONDS, LatencyThresholds, check, check_deadline
 
 CONNECT, READ, WRITE = "connect", "read", "write"
@@ -95,8 +94,8 @@ def probe(params: ConnectParams, tables: TableMapping, plan: ProbePlan) -> Laten
 class _Prober:
     def __init__(self, params: ConnectParams, tables: TableMapping, plan: ProbePlan, found: Latency) -> None:
         self._params, self._plan, self._found = params, plan, found
-        self._read = _read_statement(tables)
-        self._write = _write_statement(tables, plan.deadline_seconds)
+        self._read = read_statement(tables)
+        self._write = write_statement(tables, plan.deadline_seconds)
         self.started = time.monotonic()
 
     def round(self) -> bool:
@@ -151,37 +150,6 @@ class _Prober:
             if watch.expired:
                 error.cause = f"no answer within {seconds:.1f} s"
             raise
-
-
-def _read_statement(tables: TableMapping) -> Any:
-    """Whether the server is a primary that takes writes, and one row of each table: one question, one round trip."""
-    sql = require("psycopg2.sql")
-    one = "(SELECT count(*) FROM (SELECT 1 FROM {} LIMIT 1) AS one)"
-    return sql.SQL(f"SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), {one}, {one}").format(
-        table_identifier(tables.auth.table), table_identifier(tables.keys.table)
-    )
-
-
-def _write_statement(tables: TableMapping, deadline_seconds: float) -> Any:
-    """One key is given the value that it has, and that is taken back, all in one message to the server: no lock waits
-    for us, also when we die or the network does. A key that somebody works on is passed over. In an empty table
-    nothing is written, but rights, locks and read-only mode are met all the same.
-    """
-    sql = require("psycopg2.sql")
-    keys = tables.keys
-    columns = [keys.company, keys.type, keys.id]
-    milliseconds = max(1, int(deadline_seconds * 1000))
-    return sql.SQL(
-        "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock};"
-        " UPDATE {table} SET {value} = {value} WHERE ({columns}) ="
-        " (SELECT {columns} FROM {table} LIMIT 1 FOR UPDATE SKIP LOCKED); ROLLBACK"
-    ).format(
-        statement=sql.Literal(milliseconds),
-        lock=sql.Literal(max(1, milliseconds // 2)),
-        table=table_identifier(keys.table),
-        value=sql.Identifier(keys.value),
-        columns=sql.SQL(", ").join(sql.Identifier(column) for column in columns),
-    )
 
 
 def judge_latency(found: Latency, thresholds: LatencyThresholds, tables: TableMapping, role: str) -> List[Finding]:

@@ -97,12 +97,16 @@ def read_server_pool(params: ConnectParams, *, seconds: float) -> ServerPool:
     operation = "read connections"
     opened = session(params, operation=operation, deadline_seconds=seconds, connect_seconds=seconds)
     with opened as (connection, _deadline):
-        cursor = connection.cursor()
-        cursor.execute(_LIMITS)
-        most, superuser, reserved, visible, role, role_limit, database_limit = cursor.fetchone()
-        pool = ServerPool(Limits(most, superuser, reserved, role_limit, database_limit), role, visible)
-        cursor.execute(_SESSIONS)
-        _count(pool, cursor.fetchall())
+        return count_connections(connection.cursor())
+
+
+def count_connections(cursor: Any) -> ServerPool:
+    """Two questions. Raises psycopg2's errors."""
+    cursor.execute(_LIMITS)
+    most, superuser, reserved, visible, role, role_limit, database_limit = cursor.fetchone()
+    pool = ServerPool(Limits(most, superuser, reserved, role_limit, database_limit), role, visible)
+    cursor.execute(_SESSIONS)
+    _count(pool, cursor.fetchall())
     return pool
 
 

@@ -59,6 +59,10 @@ ALTER TABLE baileys_resilience.stores ADD COLUMN IF NOT EXISTS lineage bigint[];
 CREATE TABLE IF NOT EXISTS baileys_resilience.writers (
     company text PRIMARY KEY, token text NOT NULL, holder text NOT NULL, since timestamptz NOT NULL
 );
+CREATE TABLE IF NOT EXISTS baileys_resilience.canary (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, monitor text NOT NULL,
+    written_at timestamptz NOT NULL DEFAULT now()
+);
 """
 
 
@@ -92,11 +96,13 @@ class Reconciled:
 def create_schema(cursor: Any) -> bool:
     """Make the schema and its tables (``baileys-resilience init-db``); True when one was not there. Making them needs
     CREATE on the database, finding them there needs nothing. ``writers`` is the session client's: whoever writes a
-    session has its token there (roles/session_client).
+    session has its token there (roles/session_client). ``canary`` is the monitor's: it writes there to see that
+    writing works.
     """
     # Two hosts may be prepared at once, and IF NOT EXISTS does not see what the other has not committed yet.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('baileys_resilience'))")
-    if _is_there(cursor) and _is_there(cursor, "writers") and (_knows_lineage(cursor) or not _may_alter(cursor)):
+    there = all(_is_there(cursor, table) for table in ("stores", "writers", "canary"))
+    if there and (_knows_lineage(cursor) or not _may_alter(cursor)):
         return False
     cursor.execute(_CREATE)
     return True

@@ -181,9 +181,11 @@ def dispatch(
     interval_seconds: float = 10.0,
     company: str = "",
     use_change_log: bool = False,
+    age_file: str = "",
 ) -> Any:
     """Run one action; the result has as_dict(), lines() and exit_code."""
     mirror = mirror_for(settings, progress or Silent(), interval_seconds, use_change_log=use_change_log)
+    mirror.age_file = Path(age_file) if age_file else None
     mirror.chores = chores = Chores(settings, mirror, progress or Silent())
     if action == "run":
         return run(mirror)

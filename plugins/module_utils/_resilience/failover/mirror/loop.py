@@ -20,6 +20,7 @@ from ...files import make_private_directory
 from ...locks import held
 from ...postgres import ConnectParams
 from ...progress import Progress, Silent
+from ...sessions.mirror_age import MirrorAge, write_mirror_age
 from ...sessions.model import TableMapping
 from . import change_log
 from .database import ScanSource, ServerState, open_scan
@@ -109,6 +110,8 @@ class Mirror:
         self._pruned_at = 0.0
         self._log_problem = ""
         self.chores: Optional[AfterScan] = None
+        #: where the age is published for those who may not read the mirror; None: nowhere
+        self.age_file: Optional[Path] = None
 
     def scan_once(self, *, thorough: bool = False) -> ScanReport:
         """One scan now. Raises Busy when another one does not end, a DatabaseError when the database does not answer,
@@ -121,9 +124,11 @@ class Mirror:
                 report = self._scan(started_at, started, thorough)
             except ResilienceError as exc:
                 write_attempt(self.directory, started_at, self._interval, error=exc)
+                self._publish_age(started_at, exc)
                 raise
             problems = [report.note, self.chores.problem if self.chores else ""]
             write_attempt(self.directory, started_at, self._interval, note="; ".join(filter(None, problems)))
+            self._publish_age(started_at)
         self._prune()
         return report
 
@@ -302,6 +307,24 @@ class Mirror:
             if not known:
                 store.set_meta(name, value)
                 store.set_meta("thorough_at", "")
+
+    def _publish_age(self, tried_at: str, error: Optional[ResilienceError] = None) -> None:
+        """Tell the monitor. What keeps us from it is no reason to end a scan."""
+        if self.age_file is None:
+            return
+        scanned, unusable, aside = "", "", False
+        try:
+            with MirrorStore(self.directory) as store:
+                last, names = store.last_scan(), store.company_names()
+            scanned = last.started_at if last else ""
+            aside = bool(names) and all(self._store_of(each)[0] != "postgres" for each in names)
+        except ResilienceError as exc:
+            unusable = exc.cause
+        try:
+            self.age_file.parent.mkdir(mode=0o755, exist_ok=True)
+            write_mirror_age(self.age_file, MirrorAge(scanned, tried_at, str(error or ""), unusable, aside))
+        except (ResilienceError, OSError) as exc:
+            self._progress.note("age of the mirror not published", why=str(exc))
 
     def _prune(self) -> None:
         if not self._use_log or time.monotonic() - self._pruned_at < _PRUNE_EVERY_SECONDS:

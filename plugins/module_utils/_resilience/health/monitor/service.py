@@ -1,0 +1,171 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The parts of a running monitor, put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, Dict, List, Optional
+
+from ...errors import ResilienceError
+from ...notify import Notification
+from ...progress import Progress
+from ..alerts.model import CLIENT, DATABASE, REPLICA, Subject
+from ..findings import UNKNOWN
+from .clients import ClientSource, read_token
+from .configuration import MonitorSettings
+from .database import DatabaseSource
+from .deliveries import Deliveries
+from .loop import Heart, Loop, moment
+from .memory import Memory
+from .metrics import Metrics
+from .saved import AlertFile, Requests
+from .server import TEXT, Endpoint, Page, json_page
+from .source import Source
+from .status import as_status
+from .surroundings import DiskSource, KeysSource, MirrorSource
+from .systemd import Systemd
+from .watch import Observer, Watch
+
+#: the loop that does not come round for so long is ill
+_ILL_SECONDS = 15.0
+
+
+def sources_of(settings: MonitorSettings) -> List[Source]:
+    database = DatabaseSource(
+        settings.database,
+        settings.tables,
+        monitor=settings.name,
+        interval_seconds=settings.interval_seconds,
+        deadline_seconds=settings.deadline_seconds,
+        write=settings.write,
+        replicas=settings.replicas,
+    )
+    every = settings.interval_seconds
+    found: List[Source] = [database]
+    found += [
+        ClientSource(
+            each.name,
+            directory=each.directory,
+            port=each.port,
+            token=each.token,
+            token_file=each.token_file,
+            interval_seconds=every,
+            deadline_seconds=settings.deadline_seconds,
+        )
+        for each in settings.clients
+    ]
+    if settings.data_dirs:
+        found.append(DiskSource(database.subject, settings.data_dirs, interval_seconds=every))
+    if settings.mirror_age_file:
+        found.append(MirrorSource(database.subject, settings.mirror_age_file, interval_seconds=every))
+    found.append(
+        KeysSource(
+            database.params,
+            settings.tables,
+            Path(settings.state_dir),
+            interval_seconds=settings.keys_interval_seconds,
+            older_than_days=settings.older_than_days,
+        )
+    )
+    return found
+
+
+def subjects_of(settings: MonitorSettings) -> List[Subject]:
+    return [
+        Subject(DATABASE, settings.database.where),
+        *(Subject(CLIENT, each.name) for each in settings.clients),
+        *(Subject(REPLICA, each) for each in settings.replicas),
+    ]
+
+
+class Monitor:
+    """The parts of a running service."""
+
+    def __init__(
+        self, settings: MonitorSettings, progress: Progress, delivery: Deliveries, memory: Optional[Memory] = None
+    ) -> None:
+        self.settings = settings
+        self._progress, self._delivery = progress, delivery
+        self.systemd = Systemd()
+        now = moment()
+        file = AlertFile(Path(settings.state_dir))
+        alerts, damage = file.load(settings.alerts, now)
+        self.metrics = Metrics(lambda: self.watch.published, self._beat_age, most_companies=settings.most_companies)
+        observers: List[Observer] = [self.metrics, *([memory] if memory else [])]
+        self.watch = Watch(alerts, file, delivery, progress, observers)
+        self.watch.keep_only(subjects_of(settings))
+        if damage:
+            self._tell_damage(damage, delivery)
+        self.loop = Loop(
+            [*sources_of(settings), *([memory] if memory else [])],
+            self.watch,
+            log=progress,
+            requests=Requests(Path(settings.state_dir)),
+            on_beat=self._beat,
+        )
+        self.endpoint = self._endpoint()
+
+    def run(self) -> None:
+        self.loop.stop_on_signals()
+        where = ""
+        if self.endpoint is not None:
+            self.endpoint.start()
+            where = f"{self.endpoint.host}:{self.endpoint.port}"
+        self._progress.note(
+            "monitor started",
+            database=self.settings.database.where,
+            listen=where or "nowhere",
+            tells=self._delivery.names,
+        )
+        self.systemd.tell("READY=1")
+        try:
+            self.loop.run()
+        finally:
+            self.systemd.tell("STOPPING=1")
+            if self.endpoint is not None:
+                self.endpoint.close()
+
+    def _tell_damage(self, damage: str, delivery: Deliveries) -> None:
+        self._progress.note("state set aside", what=damage)
+        try:
+            delivery.put(
+                Notification("the monitor begins anew", f"{damage}\nWhat is wrong now is told again.", level="warning")
+            )
+        except (ResilienceError, OSError) as error:
+            self._progress.note("that could not be told", why=str(error))
+
+    def _beat(self) -> None:
+        self.systemd.tell("WATCHDOG=1")
+        self._delivery.beat()
+
+    def _beat_age(self) -> float:
+        return self.loop.heart.age_seconds
+
+    def _endpoint(self) -> Optional[Endpoint]:
+        listen = self.settings.listen
+        if not listen.port:
+            return None
+        token = listen.token or (read_token(listen.token_file) if listen.token_file else "")
+        pages: Dict[str, Callable[[], Page]] = {
+            "/metrics": lambda: Page(200, self.metrics.content_type, self.metrics.text()),
+            "/healthz": lambda: healthz(self.loop.heart),
+            "/api/status": self._status,
+        }
+        return Endpoint(listen.host, listen.port, pages, token=token, open_paths=("/healthz",))
+
+    def _status(self) -> Page:
+        published = self.watch.published
+        if published is None:
+            return json_page({"status": UNKNOWN, "cause": "nothing was looked at yet"}, 503)
+        return json_page(
+            as_status(published, most_companies=self.settings.most_companies, services=self._delivery.services())
+        )
+
+
+def healthz(heart: Heart) -> Page:
+    """Of the monitor, not of what it watches."""
+    age = heart.age_seconds
+    well = age < _ILL_SECONDS
+    return Page(200 if well else 503, TEXT, f"{'ok' if well else 'ill'}: came round {age:.1f} s ago\n".encode())

@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role health_monitor without root and systemd: check, apply, check, apply, and away again; what it writes is what
+the monitor reads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from baileys_resilience.health.alerts.settings import AlertSettings
+from baileys_resilience.health.monitor.configuration import ClientSettings, MonitorSettings, load_monitor_settings
+from baileys_resilience.notify import NotifySettings
+from baileys_resilience.postgres import ConnectParams
+from tests.support.playbooks import Ansible, Played, Unsafe, tree
+
+ROLE = Path(__file__).resolve().parents[3] / "roles" / "health_monitor"
+UNIT = "baileys-resilience-monitor.service"
+PASSWORD = "}X|<?{{ 7 }} '\""
+
+
+@pytest.fixture
+def variables(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "host").mkdir()
+    return {
+        "health_monitor_manage_user": False,
+        "health_monitor_manage_service": False,
+        "health_monitor_config_file": str(tmp_path / "host" / "monitor.json"),
+        "health_monitor_state_dir": str(tmp_path / "host" / "state"),
+        "health_monitor_unit_dir": str(tmp_path / "host"),
+        "baileys_resilience_login_password": Unsafe(PASSWORD),
+    }
+
+
+def play(ansible: Ansible, variables: dict[str, Any], *arguments: str) -> Played:
+    return ansible.playbook([{"roles": ["baileys.resilience.health_monitor"]}], *arguments, variables=variables)
+
+
+def changed(played: Played) -> int:
+    assert played.returncode == 0, played.output
+    assert PASSWORD not in played.output
+    found = re.search(r"changed=(\d+)", played.output)
+    assert found, played.output
+    return int(found[1])
+
+
+def test_every_default_has_a_typed_and_described_option_with_the_same_default() -> None:
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    options = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    assert list(options) == list(defaults)
+    assert all(name.startswith("health_monitor_") for name in defaults)
+    for name, option in options.items():
+        assert {"type", "description"} <= set(option), name
+        assert option.get("default", defaults[name]) == defaults[name], name
+
+
+def test_check_apply_check_apply_and_away_again(ansible: Ansible, variables: dict[str, Any], tmp_path: Path) -> None:
+    host = tmp_path / "host"
+    assert changed(play(ansible, variables, "--check", "--diff")) > 0
+    assert tree(host) == {}
+    assert changed(play(ansible, variables, "--diff")) > 0
+    assert set(tree(host)) == {"monitor.json", UNIT, "state"}
+    assert stat.S_IMODE((host / "monitor.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((host / "state").stat().st_mode) == 0o700
+    before = tree(host)
+    assert changed(play(ansible, variables, "--check")) == 0
+    assert changed(play(ansible, variables)) == 0
+    assert tree(host) == before
+    away = {**variables, "health_monitor_state": "absent"}
+    assert changed(play(ansible, away)) > 0
+    assert set(tree(host)) == {"state"}
+    assert changed(play(ansible, away)) == 0
+    assert changed(play(ansible, {**away, "health_monitor_purge": True})) > 0
+    assert tree(host) == {}
+
+
+def test_with_nothing_set_the_monitor_reads_its_own_defaults(
+    ansible: Ansible, variables: dict[str, Any], tmp_path: Path
+) -> None:
+    changed(play(ansible, variables))
+    made = load_monitor_settings(tmp_path / "host" / "monitor.json")
+    assert made == MonitorSettings(
+        ConnectParams(password=PASSWORD),
+        state_dir=str(tmp_path / "host" / "state"),
+        name="localhost",
+        mirror_age_file="/run/baileys-resilience/mirror.json",
+        notify=NotifySettings(server_name="localhost"),
+    )
+
+
+def test_what_is_set_is_what_the_monitor_reads(ansible: Ansible, variables: dict[str, Any], tmp_path: Path) -> None:
+    more = {
+        "baileys_resilience_login_host": "db.example.net",
+        "baileys_resilience_login_port": "6543",
+        "baileys_resilience_session_tables": {"keys": {"table": "keys"}},
+        "baileys_resilience_telegram_chat_id": -100123,
+        "health_monitor_clients": [{"name": "app", "port": 3901, "token": "0123456789abcdef"}],
+        "health_monitor_alerts": {"query_ms": 300, "repeat_seconds": [60, 600]},
+        "health_monitor_data_dirs": ["/var/lib/postgresql"],
+        "health_monitor_interval": "10",
+        "health_monitor_write": "false",
+    }
+    changed(play(ansible, {**variables, **more}))
+    made = load_monitor_settings(tmp_path / "host" / "monitor.json")
+    assert (made.database.host, made.database.port, made.tables.keys.table) == ("db.example.net", 6543, "keys")
+    assert made.clients == (ClientSettings("app", port=3901, token="0123456789abcdef"),)
+    assert made.alerts == AlertSettings(query_ms=300, repeat_seconds=(60, 600))
+    assert (made.data_dirs, made.interval_seconds, made.write) == (("/var/lib/postgresql",), 10.0, False)
+    assert made.notify.telegram_chat_id == "-100123"
+    assert "0123456789abcdef" not in repr(made)
+
+
+def test_the_unit_hands_over_what_only_root_may_read(
+    ansible: Ansible, variables: dict[str, Any], tmp_path: Path
+) -> None:
+    changed(play(ansible, {**variables, "health_monitor_ca_cert": "/etc/baileys-resilience/root.crt"}))
+    unit = (tmp_path / "host" / UNIT).read_text()
+    running = "/run/baileys-resilience-monitor"
+    assert f" {tmp_path}/host/monitor.json {running}/monitor.json\n" in unit
+    assert f" /etc/baileys-resilience/root.crt {running}/ca.crt\n" in unit
+    assert f'"/usr/local/bin/baileys-resilience" --config {running}/monitor.json monitor' in unit
+    assert f"ReadWritePaths={tmp_path}/host/state" in unit
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"health_monitor_clients": [{"port": 1}]}, "missing required arguments: name"),
+        ({"health_monitor_clients": [{"name": "app", "prot": 1}]}, "prot"),
+        ({"health_monitor_interval": "soon"}, "health_monitor_interval"),
+        ({"health_monitor_state": "gone"}, "health_monitor_state"),
+    ],
+)
+def test_a_wrong_variable_is_refused_and_nothing_is_written(
+    ansible: Ansible, variables: dict[str, Any], tmp_path: Path, wrong: dict[str, Any], said: str
+) -> None:
+    played = play(ansible, {**variables, **wrong})
+    assert played.returncode != 0
+    assert said in " ".join(played.output.split())
+    assert tree(tmp_path / "host") == {}
+
+
+def test_a_host_that_nothing_would_run_it_on_is_refused(
+    ansible: Ansible, variables: dict[str, Any], tmp_path: Path
+) -> None:
+    without = {"health_monitor_manage_service": True, "__health_monitor_systemd_dir": str(tmp_path / "none")}
+    played = play(ansible, variables, "--extra-vars", json.dumps(without))
+    assert played.returncode != 0
+    assert "has no systemd" in " ".join(played.output.split())
+    assert tree(tmp_path / "host") == {}
