@@ -190,6 +190,27 @@ def test_the_schema_is_made_once_and_found_without_the_right_to_make_it(database
         assert not create_schema(cursor)
 
 
+def test_a_canary_that_an_earlier_version_did_not_make_is_made_by_the_owner_and_missed_by_nobody_else(
+    database: Database, schema: None
+) -> None:
+    user = database.lab.need_postgres().user
+    database.run("DROP TABLE baileys_resilience.canary")
+    with closing(database.lab.connect(superuser=True, direct=True, database=database.name)) as admin:
+        admin.autocommit = True
+        admin.cursor().execute(
+            f"ALTER DATABASE {database.name} OWNER TO CURRENT_USER; REVOKE ALL ON DATABASE"
+            f' {database.name} FROM "{user}"; GRANT CONNECT ON DATABASE {database.name} TO "{user}"'
+        )
+        with database.open() as connection, connection, connection.cursor() as cursor:
+            assert create_schema(cursor), "who owns the schema needs no right on the database"
+            assert not create_schema(cursor)
+        admin.cursor().execute(
+            "DROP TABLE baileys_resilience.canary; ALTER TABLE baileys_resilience.stores OWNER TO CURRENT_USER"
+        )
+        with database.open() as connection, connection.cursor() as cursor:
+            assert not create_schema(cursor)
+
+
 # What is done with it
 
 

@@ -49,8 +49,9 @@ _MAY_ALTER = """
 SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('baileys_resilience.stores')
 """
 _WRITERS = "SELECT company, token FROM baileys_resilience.writers WHERE company = ANY (%s)"
+#: which asks for CREATE on the database also where the schema is there
+_CREATE_SCHEMA = "CREATE SCHEMA IF NOT EXISTS baileys_resilience"
 _CREATE = """
-CREATE SCHEMA IF NOT EXISTS baileys_resilience;
 CREATE TABLE IF NOT EXISTS baileys_resilience.stores (
     company text PRIMARY KEY, store text NOT NULL, epoch bigint NOT NULL, since timestamptz NOT NULL,
     host text NOT NULL, run text NOT NULL, recorded_at timestamptz NOT NULL DEFAULT now()
@@ -101,9 +102,13 @@ def create_schema(cursor: Any) -> bool:
     """
     # Two hosts may be prepared at once, and IF NOT EXISTS does not see what the other has not committed yet.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('baileys_resilience'))")
-    there = all(_is_there(cursor, table) for table in ("stores", "writers", "canary"))
-    if there and (_knows_lineage(cursor) or not _may_alter(cursor)):
-        return False
+    if _is_there(cursor) and _is_there(cursor, "writers"):
+        is_whole = _knows_lineage(cursor) and _is_there(cursor, "canary")
+        if is_whole or not _may_alter(cursor):
+            return False
+    cursor.execute("SELECT to_regnamespace('baileys_resilience') IS NULL")
+    if cursor.fetchone()[0]:
+        cursor.execute(_CREATE_SCHEMA)
     cursor.execute(_CREATE)
     return True
 
