@@ -195,6 +195,7 @@ def travel_health() -> None:
         percentiles,
         pgbouncer,
         server_pool,
+        statements,
         thresholds,
     )
 
@@ -227,6 +228,31 @@ def travel_health_history() -> None:
         rows,
         tiers,
         writing,
+    )
+
+
+def travel_health_monitor() -> None:
+    from ansible_collections.baileys.resilience.plugins.module_utils._resilience.health.monitor import (  # noqa: F401
+        arguments,
+        clients,
+        commands,
+        configuration,
+        database,
+        deliveries,
+        lanes,
+        loop,
+        memory,
+        metrics,
+        once,
+        replication,
+        saved,
+        server,
+        service,
+        source,
+        status,
+        surroundings,
+        systemd,
+        watch,
     )
 
 
@@ -275,6 +301,7 @@ def travel_sessions() -> None:
         importing,
         info,
         manifest,
+        mirror_age,
         model,
         postgres_store,
         published,

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""HTTP over a unix socket of another user or a port of this host, with a deadline for the whole answer."""
+"""HTTP over a unix socket of another user, or a port of this host, with a deadline for the whole answer."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ class _Socket(socket.socket):
 
     limit = 0.0
 
+    @classmethod
+    def made(cls, family: socket.AddressFamily, seconds: float) -> _Socket:
+        opened = cls(family, socket.SOCK_STREAM)
+        opened.limit = time.monotonic() + seconds
+        opened.settimeout(seconds)
+        return opened
+
     def recv_into(self, *words: Any) -> int:
         left = self.limit - time.monotonic()
         try:
@@ -41,20 +48,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        opened = _Socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        opened.limit = time.monotonic() + float(self.timeout or 0)
-        opened.settimeout(self.timeout)
-        self.sock = opened
-        _connect(opened, self._path)
+        self.sock = _Socket.made(socket.AF_UNIX, float(self.timeout or 0))
+        _connect(self.sock, self._path)
 
 
 class _PortConnection(http.client.HTTPConnection):
     def connect(self) -> None:
-        opened = _Socket(socket.AF_INET, socket.SOCK_STREAM)
-        opened.limit = time.monotonic() + float(self.timeout or 0)
-        opened.settimeout(self.timeout)
-        self.sock = opened
-        opened.connect((self.host, self.port))
+        self.sock = _Socket.made(socket.AF_INET, float(self.timeout or 0))
+        self.sock.connect((self.host, self.port))
 
 
 def _owner_around(path: str) -> int:
@@ -101,11 +102,15 @@ def request_port(
     port: int, method: str, path: str, *, seconds: float, headers: Optional[Mapping[str, str]] = None
 ) -> Tuple[int, bytes]:
     """The same of a port on the loopback address."""
-    return _answer(_PortConnection("127.0.0.1", port, timeout=seconds), method, path, headers)
+    connection = _PortConnection("127.0.0.1", port, timeout=seconds)
+    return _answer(connection, method, path, headers)
 
 
 def _answer(
-    connection: http.client.HTTPConnection, method: str, path: str, headers: Optional[Mapping[str, str]] = None
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    headers: Optional[Mapping[str, str]] = None,
 ) -> Tuple[int, bytes]:
     try:
         connection.request(method, path, headers=dict(headers or {}))

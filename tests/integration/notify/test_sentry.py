@@ -17,6 +17,7 @@ import pytest
 import sentry_sdk
 
 from baileys_resilience.notify import Notification, NotifySettings, notifiers_for, notify_all
+from baileys_resilience.notify.model import CONTENT, LATER, SETTINGS
 from baileys_resilience.notify.sentry import SentryNotifier
 from lab.receivers import parse_envelope
 from tests.integration.notify.receiver import Receiver, Request, dripping_port, hung_port, receiver, refused_port
@@ -104,6 +105,28 @@ def test_a_refusal_is_a_failed_delivery(sentry: Receiver, status: int, headers: 
     delivery = notifier(sentry.port).send(NEWS)
     assert (delivery.ok, delivery.detail, delivery.service) == (False, detail, "sentry")
     assert len(sentry.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "failure", "wait"),
+    [
+        (401, {}, SETTINGS, None),
+        (403, {}, SETTINGS, None),
+        (404, {}, SETTINGS, None),
+        (400, {}, CONTENT, None),
+        (413, {}, CONTENT, None),
+        (429, {"Retry-After": "30"}, LATER, 30.0),
+        (429, {}, LATER, 60.0),
+        (503, {}, LATER, None),
+    ],
+)
+def test_a_failure_says_whether_it_is_the_settings_the_event_or_the_moment(
+    sentry: Receiver, status: int, headers: dict[str, str], failure: str, wait: float | None
+) -> None:
+    sentry.answers[:] = [(status, headers, b"")]
+    delivery = notifier(sentry.port).send(NEWS)
+    assert (delivery.failure, delivery.retry_after_seconds) == (failure, wait)
+    assert SentryNotifier("nonsense").send(NEWS).failure == SETTINGS
 
 
 def test_an_endpoint_that_hangs_costs_no_more_than_the_budget() -> None:

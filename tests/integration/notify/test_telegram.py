@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from baileys_resilience.notify import Notification
+from baileys_resilience.notify.model import CONTENT, LATER, SETTINGS
 from baileys_resilience.notify.telegram import TelegramNotifier
 from tests.integration.notify.receiver import Receiver, dripping_port, hung_port, receiver, refused_port
 
@@ -101,6 +102,50 @@ def test_a_refusal_is_a_failed_delivery_with_what_was_said(
     telegram.answers[:] = [(status, {}, body)]
     delivery = notifier(telegram.url).send(NEWS)
     assert (delivery.ok, delivery.detail, delivery.service) == (False, detail, "telegram")
+
+
+@pytest.mark.parametrize(
+    ("status", "description", "failure"),
+    [
+        (401, "Unauthorized", SETTINGS),
+        (403, "Forbidden: bot was kicked from the group chat", SETTINGS),
+        (404, "Not Found", SETTINGS),
+        (400, "Bad Request: chat not found", SETTINGS),
+        (400, "Bad Request: group chat was upgraded to a supergroup chat", SETTINGS),
+        (400, "Bad Request: not enough rights to send text messages to the chat", SETTINGS),
+        (400, "Bad Request: message text is empty", CONTENT),
+        (413, "Request Entity Too Large", CONTENT),
+        (302, "", SETTINGS),
+        (500, "Internal", LATER),
+        (200, "odd", LATER),
+    ],
+)
+def test_a_failure_says_whether_it_is_the_settings_the_message_or_the_moment(
+    telegram: Receiver, status: int, description: str, failure: str
+) -> None:
+    telegram.answers[:] = [(status, {}, json.dumps({"ok": False, "description": description}).encode())]
+    delivery = notifier(telegram.url).send(NEWS)
+    assert (delivery.ok, delivery.failure, delivery.retry_after_seconds) == (False, failure, None)
+
+
+def test_a_wait_that_is_too_long_is_handed_on(telegram: Receiver) -> None:
+    telegram.answers[:] = [too_many(30)]
+    delivery = notifier(telegram.url).send(NEWS)
+    assert (delivery.failure, delivery.retry_after_seconds) == (LATER, 30.0)
+    for bad in (notifier(telegram.url, token="abc"), notifier(telegram.url, chat="")):
+        assert bad.send(NEWS).failure == SETTINGS
+
+
+def test_other_settings_have_another_digest_which_shows_none_of_them(telegram: Receiver) -> None:
+    digests = {
+        each.settings_digest
+        for each in (
+            notifier(telegram.url), notifier(telegram.url, token="1:b"), notifier(telegram.url, chat="1"),
+            notifier("http://127.0.0.1:1"),
+        )
+    }  # fmt: skip
+    assert len(digests) == 4
+    assert all(len(each) == 16 and each not in TOKEN for each in digests)
 
 
 def test_a_redirect_does_not_carry_the_token_elsewhere(telegram: Receiver) -> None:

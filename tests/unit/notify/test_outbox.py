@@ -420,6 +420,15 @@ def test_what_was_sent_but_could_not_be_marked_is_not_sent_again_by_this_process
     assert "Read-only file system" in box.status("sentry").last_error
 
 
+def test_notifiers_that_note_a_message_before_they_send_it_are_refused(tmp_path: Path) -> None:
+    """A kill between the two would lose it."""
+    remembering = notifiers_for(NotifySettings(telegram_token="1:a", telegram_chat_id="1"), tmp_path / "state")
+    with pytest.raises(UsageError) as refused:
+        Outbox(tmp_path / "outbox", remembering)
+    assert "without state_dir" in refused.value.hint
+    Outbox(tmp_path / "outbox", []).close(0)
+
+
 # Threads
 
 

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readFileSync, readdirSync, statSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { after, afterEach, before, beforeEach, mock, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { useMultiFileAuthState } from "baileys";
@@ -306,4 +306,32 @@ test("an idle session makes room for a new one, a connected one never does", asy
 test("a second process cannot take the socket of one that answers", async () => {
   const { dir } = await start();
   await assert.rejects(client.startService(database, { dir }), /another process listens/);
+});
+
+test("a file in the place of the socket is not removed", async () => {
+  const adminSocket = join(temporaryDir(), "precious");
+  writeFileSync(adminSocket, "of somebody");
+  await client.refuses(client.startService(database, { adminSocket }), "Misconfigured", /is there, and is no socket.*HINT: set adminSocket/);
+  assert.equal(readFileSync(adminSocket, "utf8"), "of somebody");
+});
+
+test("a port that is in use, or is none, is told with what to do", async () => {
+  const adminToken = "0123456789abcdef";
+  const { service } = await start({ adminPort: await freePort(), adminToken });
+  for (const adminPort of [service.settings.adminPort, 99_999]) {
+    await client.refuses(client.startService(database, { adminPort, adminToken }), "Misconfigured", /cannot be listened on: .*HINT: one process a port/);
+  }
+});
+
+test("what the application makes while the socket is made has the application's mode", async () => {
+  const place = join(temporaryDir(), "of the application");
+  const { umask } = process;
+  mock.method(process, "umask", (/** @type {number} */ mask) => {
+    if (mask === 0o177) process.nextTick(() => mkdirSync(place)); // the next turn of whatever else runs here
+    return umask(mask);
+  });
+  const { dir } = await start();
+  mock.restoreAll();
+  assert.equal(statSync(place).mode & 0o700, 0o700);
+  assert.equal(statSync(join(dir, "admin.sock")).mode & 0o777, 0o600);
 });

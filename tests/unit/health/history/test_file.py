@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
 
-from baileys_resilience.errors import Busy, Misconfigured, StoreError
+from baileys_resilience.errors import Busy, Misconfigured, StoreError, ToolMissing
 from baileys_resilience.health.history import RANGES, Reader, Recorder
 from baileys_resilience.health.history.model import CORRUPT
 from tests.support.histories import OPERATION, SUBJECT, History
@@ -119,6 +120,14 @@ def test_an_empty_file_is_a_new_history(tmp_path: Path) -> None:
     assert warnings == []
     recorder.close()
     recorder.close()
+
+
+def test_without_the_package_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hdrh.histogram", None)
+    with pytest.raises(ToolMissing) as missing:
+        Recorder.open(tmp_path / "state" / "history.sqlite")
+    assert "pip install hdrhistogram" in missing.value.hint
+    assert not (tmp_path / "state").exists()
 
 
 def test_two_monitors_do_not_share_a_file(history: History) -> None:

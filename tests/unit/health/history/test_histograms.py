@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections import Counter
 
 import pytest
@@ -71,6 +73,24 @@ def test_what_is_longer_than_an_hour_is_an_hour_but_for_the_longest() -> None:
 def test_a_dozen_values_of_a_minute_are_a_short_row() -> None:
     values = [3000 + 137 * number for number in range(12)]
     assert len(Histogram.of(Counter(values)).encoded()) < 45
+
+
+def test_a_histogram_is_gone_when_nobody_has_it_any_more() -> None:
+    """Without waiting for the collector of cycles: each holds 26 kB."""
+    histogram = Histogram.of({1000: 3})
+    encoded = histogram.encoded()
+    merged_once = Histogram()
+    gc.disable()
+    try:
+        held = [weakref.ref(histogram._counts), weakref.ref(merged_once._counts)]
+        merged_once.add(encoded, 3, 1000)
+        before = sum(type(each).__name__ == "HdrHistogram" for each in gc.get_objects())
+        merged_once.add(encoded, 3, 1000)
+        assert sum(type(each).__name__ == "HdrHistogram" for each in gc.get_objects()) == before
+        del histogram, merged_once
+        assert [each() for each in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("encoded", [b"", b"\1", b"\1xx", b"\2\0\0", b"\0" + b"\xff" * 30, b"\0" + b"\1" * 60_000])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Set, Tuple
 
 from ... import files
+from ..._thirdparty import require
 from ...clock import Clock
 from ...errors import Busy, ResilienceError
 from . import database
@@ -63,6 +64,7 @@ class Recorder:
         """Raises Busy while another process records there, Misconfigured for a file of a newer release or of somebody
         else, StoreError for a disk that refuses, ToolMissing without the package hdrhistogram.
         """
+        require("hdrh.histogram")
         place = Path(path)
         files.make_private_directory(place.parent)
         lock_file = _take_lock(place)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Sequence, Tuple
 
 from .histograms import Histogram
 
@@ -65,8 +65,8 @@ class Minute:
             there = self.figures.get(series)
             self.figures[series] = merged_figures([there, row]) if there else row
 
-    def time_rows(self) -> List[Tuple[Series, Histogram]]:
-        return [(series, Histogram.of(counts)) for series, counts in self.times.items()]
+    def time_rows(self) -> Iterator[Tuple[Series, Histogram]]:
+        return ((series, Histogram.of(counts)) for series, counts in self.times.items())
 
 
 def histogram_values(histogram: Histogram) -> Tuple[Any, ...]:

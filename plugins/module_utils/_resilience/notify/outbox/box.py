@@ -17,6 +17,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 from ... import files
 from ...clock import Clock
 from ...errors import Busy, UsageError
+from ..dedupe import OnceOnly
 from ..model import Notification, Notifier
 from .messages import Message
 from .sender import Sender
@@ -77,7 +78,9 @@ class _Thread:
 
 
 class Outbox:
-    """``directory`` is this outbox's own. Raises Busy while another one has it, StoreError for a disk that refuses."""
+    """``directory`` is this outbox's own, ``notifiers`` are those of ``notifiers_for`` without ``state_dir``. Raises
+    Busy while another outbox has the directory, StoreError for a disk that refuses.
+    """
 
     def __init__(
         self,
@@ -157,6 +160,13 @@ class Outbox:
     def _sender(self, notifier: Notifier, jitter: Optional[Callable[[], float]]) -> Sender:
         if not _NAME.fullmatch(notifier.service):
             raise UsageError(f"{notifier.service!r} is no name of a service", operation="open outbox")
+        if isinstance(notifier, OnceOnly):
+            # It notes a message before it is sent: a kill in between would lose it.
+            raise UsageError(
+                f"the notifier of {notifier.service} remembers what it sent",
+                operation="open outbox",
+                hint="call notifiers_for without state_dir: the outbox remembers that itself",
+            )
         waiting = Waiting(notifier.paces, self._settings, jitter) if jitter else Waiting(notifier.paces, self._settings)
         shelf = Shelf(self._directory / notifier.service)
         return Sender(shelf, notifier, self._settings, self._clock, waiting, self._tell_others)

@@ -2,11 +2,11 @@
 // What an operator, the monitor and a failover ask of a running process: over a unix socket that only its user (and root) can
 // open, and, by choice, over a loopback port with a token.
 import { createHash, timingSafeEqual } from "node:crypto";
-import { chmod, unlink } from "node:fs/promises";
+import { chmod, lstat, unlink } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createConnection } from "node:net";
 
-import { Misconfigured, SessionClientError } from "./errors.js";
+import { Misconfigured, SessionClientError, codeOf } from "./errors.js";
 import { exportSession } from "./export.js";
 import { describe, formOf, placeOf } from "./handover.js";
 import { switchStore } from "./switch.js";
@@ -80,13 +80,16 @@ async function listenOnSocket(service) {
   const { adminSocket } = service.settings;
   const server = serverOf(service, () => true);
   await removeUnused(adminSocket);
-  // Made with 0600 from the start: between listen and chmod somebody could get in.
-  const mask = process.umask(0o177);
-  try {
-    await started(server, () => server.listen(adminSocket));
-  } finally {
-    process.umask(mask);
-  }
+  await started(server, () => {
+    // Made with 0600 from the start: between listen and chmod somebody could get in. Only in this turn, which makes it: what the
+    // application makes meanwhile must not have that mode.
+    const mask = process.umask(0o177);
+    try {
+      server.listen(adminSocket);
+    } finally {
+      process.umask(mask);
+    }
+  });
   await chmod(adminSocket, 0o600);
   return server;
 }
@@ -100,7 +103,12 @@ async function listenOnPort(service) {
   const digest = (/** @type {string} */ text) => createHash("sha256").update(text).digest();
   const wanted = digest(`Bearer ${adminToken}`);
   const server = serverOf(service, (request) => timingSafeEqual(digest(request.headers.authorization ?? ""), wanted));
-  await started(server, () => server.listen(adminPort, "127.0.0.1"));
+  await started(server, () => server.listen(adminPort, "127.0.0.1")).catch((error) => {
+    throw new Misconfigured(`port ${adminPort} cannot be listened on: ${codeOf(error)}`, {
+      hint: "one process a port: set adminPort (WA_SESSION_ADMIN_PORT) to one that is free, or leave it out",
+      cause: error,
+    });
+  });
   return server;
 }
 
@@ -140,9 +148,12 @@ async function removeUnused(path) {
     probe.once("error", () => resolve(false));
   });
   if (used) throw new Misconfigured(`another process listens on ${path}`, { hint: "one process a socket: set adminSocket (WA_SESSION_SOCKET)" });
-  await unlink(path).catch((error) => {
+  const found = await lstat(path).catch((error) => {
     if (error.code !== "ENOENT") throw error;
   });
+  if (!found) return;
+  if (!found.isSocket()) throw new Misconfigured(`${path} is there, and is no socket`, { hint: "set adminSocket (WA_SESSION_SOCKET) to a path of its own" });
+  await unlink(path);
 }
 
 /** @param {Service} service @param {import("node:http").IncomingMessage} request
