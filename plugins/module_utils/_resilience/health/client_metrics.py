@@ -113,11 +113,12 @@ def parsed(text: str, names: Optional[Collection[str]] = None) -> Iterator[Sampl
     """The lines of Prometheus' text format that hold a figure; what is none is passed over. ``names``: only these, for
     a client with many companies says much.
     """
+    wanted = tuple(names or ())
     for line in text.splitlines():
-        if names is not None and line.partition("{")[0].partition(" ")[0] not in names:
+        if wanted and not line.startswith(wanted):
             continue
         match = None if line.startswith("#") else _SAMPLE.match(line)
-        if match is None:
+        if match is None or (wanted and match.group(1) not in wanted):
             continue
         try:
             value = float(match.group(3))

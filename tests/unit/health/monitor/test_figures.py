@@ -67,7 +67,10 @@ def published(figures: dict[str, Any], *, down: bool = False) -> Published:
 
 def scraped(figures: dict[str, Any], *, down: bool = False, most: int = 100) -> dict[str, float]:
     """Each series with its value."""
-    metrics = Metrics(lambda: published(figures, down=down), lambda: 0.25, most_companies=most)
+    services = [{"service": "telegram", "queued": 3, "refused": True}]
+    metrics = Metrics(
+        lambda: published(figures, down=down), lambda: 0.25, most_companies=most, services=lambda: services
+    )
     metrics.seen("database", FIGURES["database"], NOW)
     found = {}
     for each in parsed(metrics.text().decode()):
@@ -101,6 +104,8 @@ def test_every_figure_has_its_name() -> None:
         "wa_session_disk_used_ratio": 0.915,
         "wa_session_disk_free_bytes": 1024.0,
         "wa_session_concern_status{concern=serves,subject=database db:5432/whatsapp}": 0.0,
+        "wa_session_notify_queued{service=telegram}": 3.0,
+        "wa_session_notify_refused{service=telegram}": 1.0,
         "wa_session_monitor_degraded": 1.0,
         "wa_session_monitor_looks": 7.0,
         "wa_session_monitor_last_turn_age_seconds": 0.25,

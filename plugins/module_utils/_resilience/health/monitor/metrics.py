@@ -48,6 +48,8 @@ _GAUGES: Mapping[str, Tuple[str, Sequence[str]]] = {
     "mirror_age_seconds": ("Age of the live mirror", ()),
     "concern_status": (f"{', '.join(f'{n} {s}' for n, s in enumerate(STATUSES))}", ("subject", "concern")),
     "incident_open": ("1 while somebody has been told of it and not of its end", ("subject", "concern")),
+    "notify_queued": ("Messages that wait for a service", ("service",)),
+    "notify_refused": ("1 while a service does not take our settings", ("service",)),
     "monitor_degraded": ("Things that the monitor cannot look at; /api/status says which", ()),
     "monitor_looks": ("Looks since the monitor's start", ()),
     "monitor_last_turn_age_seconds": ("Time since the monitor's loop came round", ()),
@@ -66,10 +68,12 @@ class Metrics:
         beat: Callable[[], float],
         *,
         most_companies: int = 100,
+        services: Callable[[], Sequence[Mapping[str, Any]]] = lambda: (),
     ) -> None:
         self._client = require("prometheus_client")
         self._core = require("prometheus_client.core")
         self._published, self._beat, self._most = published, beat, most_companies
+        self._services = services
         self._registry = self._client.CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self._lock = threading.Lock()
@@ -106,6 +110,9 @@ class Metrics:
         published = self._published()
         samples = list(self._samples(published)) if published else []
         samples.append(("monitor_last_turn_age_seconds", (), self._beat()))
+        for each in self._services():
+            samples.append(("notify_queued", (each["service"],), float(each["queued"])))
+            samples.append(("notify_refused", (each["service"],), float(each["refused"])))
         by_name: Dict[str, List[Sample]] = {}
         for sample in samples:
             by_name.setdefault(sample[0], []).append(sample)

@@ -92,7 +92,12 @@ class Monitor:
         now = moment()
         file = AlertFile(Path(settings.state_dir))
         alerts, damage = file.load(settings.alerts, now)
-        self.metrics = Metrics(lambda: self.watch.published, self._beat_age, most_companies=settings.most_companies)
+        self.metrics = Metrics(
+            lambda: self.watch.published,
+            self._beat_age,
+            most_companies=settings.most_companies,
+            services=delivery.services,
+        )
         observers: List[Observer] = [self.metrics, *([memory] if memory else [])]
         self.watch = Watch(alerts, file, delivery, progress, observers)
         self.watch.keep_only(subjects_of(settings))
