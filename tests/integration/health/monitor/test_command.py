@@ -34,6 +34,7 @@ class Files:
     def __init__(self, folder: Path, params: ConnectParams, **more: Any) -> None:
         self.state = folder / "state"
         self.port = ports.reserve()
+        self.user = params.user
         self.path = folder / "monitor.json"
         database = {"host": params.host, "port": params.port, "dbname": params.dbname, "user": params.user}
         content = {
@@ -123,6 +124,7 @@ def test_once_shows_everything_and_keeps_nothing(files: Files) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("status ok\n")
     assert "degraded: no write that stays is tried" in done.stdout
+    assert f'GRANT pg_monitor TO "{files.user}";' in done.stdout, "each lack comes with what helps"
     assert not files.state.exists()
 
 
