@@ -234,6 +234,7 @@ def travel_health_history() -> None:
 def travel_health_monitor() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.health.monitor import (  # noqa: F401
         arguments,
+        asking,
         clients,
         commands,
         configuration,
@@ -252,7 +253,9 @@ def travel_health_monitor() -> None:
         status,
         surroundings,
         systemd,
+        terminal,
         watch,
+        watching,
     )
 
 

@@ -65,7 +65,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt:
         _write(sys.stderr, ["interrupted; baileys-resilience failover status says what is open"])
         return INTERRUPTED
-    text = [json.dumps(answer.content, default=str, sort_keys=True)] if options.json else list(answer.lines)
+    as_json = [json.dumps(answer.content, default=str, sort_keys=True)] if answer.content else []
+    text = as_json if options.json else list(answer.lines)
     _write(sys.stdout, text)
     return answer.exit_code
 
@@ -282,7 +283,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config",
         default="",
-        help=f"configuration (default: $BAILEYS_RESILIENCE_CONFIG or {DEFAULT_CONFIG}; of monitor and silence:"
+        help=f"configuration (default: $BAILEYS_RESILIENCE_CONFIG or {DEFAULT_CONFIG}; of monitor, health and silence:"
         f" {monitor.DEFAULT_CONFIG})",
     )
     parser.add_argument("--json", action="store_true", help="answer with one JSON object")
@@ -312,6 +313,7 @@ def _parser() -> argparse.ArgumentParser:
     follow.add_argument("--company", default="", help="with acknowledge: the company whose deletion was meant")
     monitor.add_arguments(
         commands.add_parser("monitor", help="watch database and applications, and tell of what is wrong"),
+        commands.add_parser("health", help="how database and applications are: exit code 0 ok, 1 warning, 2 critical"),
         commands.add_parser("silence", help="maintenance: let the monitor tell nothing for a while"),
     )
     drill.add_arguments(commands.add_parser("drill", help="a drill of failover and failback: status, heal"))

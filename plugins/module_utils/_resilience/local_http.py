@@ -54,7 +54,8 @@ class _UnixConnection(http.client.HTTPConnection):
 
 class _PortConnection(http.client.HTTPConnection):
     def connect(self) -> None:
-        self.sock = _Socket.made(socket.AF_INET, float(self.timeout or 0))
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        self.sock = _Socket.made(family, float(self.timeout or 0))
         self.sock.connect((self.host, self.port))
 
 
@@ -99,10 +100,16 @@ def request(socket_path: str, method: str, path: str, *, seconds: float) -> Tupl
 
 
 def request_port(
-    port: int, method: str, path: str, *, seconds: float, headers: Optional[Mapping[str, str]] = None
+    port: int,
+    method: str,
+    path: str,
+    *,
+    seconds: float,
+    headers: Optional[Mapping[str, str]] = None,
+    host: str = "127.0.0.1",
 ) -> Tuple[int, bytes]:
-    """The same of a port on the loopback address."""
-    connection = _PortConnection("127.0.0.1", port, timeout=seconds)
+    """The same of a port, on the loopback address if nothing else is said."""
+    connection = _PortConnection(host, port, timeout=seconds)
     return _answer(connection, method, path, headers)
 
 

@@ -182,3 +182,40 @@ def test_without_a_configuration_it_says_what_makes_one(tmp_path: Path) -> None:
     )
     assert done.returncode == 3
     assert "HINT: run the role health_monitor on this host" in done.stderr
+
+
+def may_log_in(database: Database, user: str, *, may: bool) -> None:
+    with contextlib.closing(database.lab.connect(superuser=True, direct=True, database=database.name)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f'ALTER ROLE "{user}" {"LOGIN" if may else "NOLOGIN"}')
+
+
+def test_health_shows_what_the_running_monitor_knows_and_looks_by_itself_where_none_runs(
+    files: Files, database: Database
+) -> None:
+    alone = files.run("health")
+    assert (alone.returncode, alone.stderr) == (1, ""), alone.stdout
+    assert "No monitor answers (Connection refused), so this is one look." in alone.stdout
+    with contextlib.ExitStack() as ended:
+        ended.callback(may_log_in, database, files.user, may=True)
+        ended.enter_context(files.running())
+        files.wait(lambda: files.run("health").returncode == 0, "a healthy board")
+        shown = files.run("health").stdout
+        assert shown.startswith("OVERALL       ok")
+        assert ": serves\n" in shown
+        assert "free\n" in shown
+        status, content = files.ask("/api/latency")
+        assert (status, set(json.loads(content))) == (200, {"range", "operations"})
+        may_log_in(database, files.user, may=False)
+        files.wait(lambda: files.run("health").returncode == 2, "a board that is critical")
+        said = json.loads(files.run("--json", "health").stdout)
+        assert (said["status"], said["open"][0]["cause"]) == ("critical", "login_refused")
+        assert "Run: ansible-playbook baileys.resilience.emergency_failover --check" in files.run("health").stdout
+        watching = subprocess.Popen(files.argv("health", "--watch", "1"), stdout=subprocess.PIPE, text=True)
+        assert watching.stdout is not None
+        boards = 0
+        while boards < 2:
+            boards += watching.stdout.readline().startswith("OVERALL       critical")
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=PATIENCE_SECONDS)
+        assert watching.returncode == 2

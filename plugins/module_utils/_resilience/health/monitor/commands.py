@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What ``baileys-resilience monitor`` and ``silence`` do."""
+"""What ``baileys-resilience monitor``, ``health`` and ``silence`` do."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
-from ...errors import Busy, UsageError
+from ...errors import Busy, ResilienceError, UsageError
 from ...files import make_private_directory, owner_of_directory
 from ...locks import held
 from ...progress import Progress
 from ..alerts.core import Alerts
 from ..alerts.model import SUBJECT_KINDS, Subject, in_words
 from ..findings import CRITICAL, OK, UNKNOWN, WARNING
+from .asking import LATENCY_PATH, STATUS_PATH, ask_monitor
 from .configuration import MonitorSettings
 from .deliveries import opened_delivery
 from .loop import moment
@@ -26,6 +27,7 @@ from .once import first_sight, looked_at
 from .saved import leave_request
 from .service import Monitor, sources_of
 from .status import as_status, lines
+from .terminal import StatusBoard, board_of
 
 LOCK = "monitor.lock"
 #: the loop looks for requests each time that it comes round
@@ -43,6 +45,7 @@ class Told:
     content: Dict[str, Any]
     lines: List[str] = field(default_factory=list)
     exit_code: int = 0
+    board: Optional[StatusBoard] = None
 
 
 def run(settings: MonitorSettings, progress: Progress) -> Told:
@@ -70,6 +73,27 @@ def once(settings: MonitorSettings) -> Told:
     alerts = Alerts(settings.alerts)
     published = first_sight(alerts, found, moment())
     return Told(as_status(published), lines(published), EXIT_CODES[published.status])
+
+
+def health(settings: MonitorSettings) -> Told:
+    """What the monitor of this host knows, or, where none answers, one look of our own."""
+    remarks: List[str] = []
+    try:
+        content = _asked(settings)
+    except ResilienceError as error:
+        content = once(settings).content
+        if settings.listen.port:
+            remarks = [f"No monitor answers ({error.cause}), so this is one look. Run: {error.hint}"]
+    board = board_of(content, remarks, status=WARNING if remarks else OK)
+    told = {**content, "status": board.status, "remarks": list(board.remarks)}
+    return Told(told, [line for _status, line in board.lines()], EXIT_CODES[board.status], board)
+
+
+def _asked(settings: MonitorSettings) -> Dict[str, Any]:
+    content = ask_monitor(settings.listen, STATUS_PATH)
+    with contextlib.suppress(ResilienceError):
+        content["latency"] = ask_monitor(settings.listen, LATENCY_PATH).get("operations", [])
+    return content
 
 
 def silence(

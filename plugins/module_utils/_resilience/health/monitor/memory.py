@@ -16,7 +16,7 @@ from ...progress import Progress
 from ...sessions.mirror_age import MirrorAge
 from ..alerts.model import CLIENT, DATABASE, REPLICA, Moment, Notice, Subject
 from ..alerts.readings import P95, Latencies, Reading
-from ..history import Event, HistorySettings, HistoryWarning, Reader, Recorder, Window
+from ..history import RANGES, Event, HistorySettings, HistoryWarning, Reader, Recorder, Window
 from ..history.model import Percentiles
 from ..key_ages import KeyAges
 from .clients import ClientFigure
@@ -80,6 +80,14 @@ class Memory:
                 duration_seconds=notice.duration_seconds,
             )
         )
+
+    def latency(self) -> List[Dict[str, Any]]:
+        """Percentiles of the last hour, of each subject and operation. From any thread. Raises StoreError."""
+        found = self._reader.totals(RANGES["1h"].until(utc_now().timestamp()))
+        return [
+            {"subject": subject, "operation": operation, **percentiles._asdict()}
+            for (subject, operation), percentiles in sorted(found.items())
+        ]
 
     def look(self) -> Look:
         warnings = self._flushed()

@@ -13,6 +13,7 @@ from ...notify import Notification
 from ...progress import Progress
 from ..alerts.model import CLIENT, DATABASE, REPLICA, Subject
 from ..findings import UNKNOWN
+from .asking import LATENCY_PATH, STATUS_PATH
 from .clients import ClientSource, read_token
 from .configuration import MonitorSettings
 from .database import DatabaseSource
@@ -87,7 +88,7 @@ class Monitor:
         self, settings: MonitorSettings, progress: Progress, delivery: Deliveries, memory: Optional[Memory] = None
     ) -> None:
         self.settings = settings
-        self._progress, self._delivery = progress, delivery
+        self._progress, self._delivery, self.memory = progress, delivery, memory
         self.systemd = Systemd()
         now = moment()
         file = AlertFile(Path(settings.state_dir))
@@ -156,9 +157,18 @@ class Monitor:
         pages: Dict[str, Callable[[], Page]] = {
             "/metrics": lambda: Page(200, self.metrics.content_type, self.metrics.text()),
             "/healthz": lambda: healthz(self.loop.heart),
-            "/api/status": self._status,
+            STATUS_PATH: self._status,
+            LATENCY_PATH: self._latency,
         }
         return Endpoint(listen.host, listen.port, pages, token=token, open_paths=("/healthz",))
+
+    def _latency(self) -> Page:
+        if self.memory is None:
+            return json_page({"range": "1h", "operations": [], "problem": "no history is kept"})
+        try:
+            return json_page({"range": "1h", "operations": self.memory.latency()})
+        except ResilienceError as error:
+            return json_page({"error": str(error)}, 503)
 
     def _status(self) -> Page:
         published = self.watch.published
