@@ -10,8 +10,7 @@ BIN := .venv/bin
 export PYTHON
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# Suites that exist, in the order in which a failure is cheapest to understand.
-# The quick ones last: they fill the time in which one worker still has a long module.
+# Suites that exist. The quick ones last: they fill the time in which one worker still has a long module.
 SUITES := $(wildcard tests/integration tests/faults tests/interop tests/lab tests/unit)
 # One worker a core: on two cores the lab's tests took 22 s with one worker, 18 s with two and 24 s with four.
 WORKERS ?= auto
