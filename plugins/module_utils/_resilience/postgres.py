@@ -191,20 +191,20 @@ def connect_within(params: ConnectParams, seconds: float, *, operation: str = "c
     asked for again until then.
     """
     limit = time.monotonic() + seconds
-    said: Optional[Unavailable] = None
+    said: List[Unavailable] = []
     while True:
         left = limit - time.monotonic()
         try:
             return connect_once_within(params, left, operation=operation)
         except DeadlineExceeded:
-            if said is None or left >= _FAIR_SECONDS:
+            if not said or left >= _FAIR_SECONDS:
                 raise
-            raise said from None  # that there was no time left for another answer says nothing
+            raise said[-1] from None  # that there was no time left for another answer says nothing
         except Unavailable as exc:
             # FATAL is the server's own word; a refused connection has none, and nothing to wait for.
             if "FATAL" not in exc.cause or time.monotonic() + _AGAIN_SECONDS >= limit:
                 raise
-            said = exc
+            said.append(exc)
             time.sleep(_AGAIN_SECONDS)
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Optional, Tuple
 
-from ...clock import in_words as in_words
-from ...clock import to_iso
+from ...clock import in_words, to_iso
 from ...notify import Notification
 from ..findings import CRITICAL, UNKNOWN, WARNING
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
+from ...clock import in_words
 from ...errors import (
     Conflict,
     DatabaseError,
@@ -22,7 +23,7 @@ from ...errors import (
 from ...postgres import NO_SLOT
 from ..latency import CONNECT
 from . import causes as c
-from .model import ASIDE, BAD, GOOD, MISSING, Key, Moment, Subject, Verdict, in_words
+from .model import ASIDE, BAD, GOOD, MISSING, Key, Moment, Subject, Verdict
 from .readings import Aside, Backup, Client, Connections, Disk, Keys, Latencies, Mirror, Probe, Reading, Replica
 from .settings import AlertSettings
 from .slow import SlowQueries

@@ -14,11 +14,11 @@ from datetime import datetime
 from enum import Enum
 from typing import Dict, List, Optional
 
-from ...clock import to_iso
+from ...clock import in_words, to_iso
 from ..findings import UNKNOWN as UNKNOWN_SEVERITY
 from .causes import CAUSES, CONCERNS, NO_DATA_CAUSE, NO_DATA_COMMAND, NO_DATA_TITLE
 from .machine import UNKNOWN, Condition, Trouble
-from .model import ALERT, FLAPPING, NO_DATA, RECOVERY, REPEAT, Key, Moment, Notice, in_words
+from .model import ALERT, FLAPPING, NO_DATA, RECOVERY, REPEAT, Key, Moment, Notice
 from .settings import AlertSettings
 
 

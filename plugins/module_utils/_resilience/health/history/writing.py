@@ -209,7 +209,7 @@ class Writing:
 
 def known(connection: sqlite3.Connection) -> Known:
     rows = connection.execute("SELECT tier, closed, trimmed FROM tiers").fetchall()
-    return Known({tier: closed for tier, closed, _ in rows}, {tier: trimmed for tier, _, trimmed in rows})
+    return Known({row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows})
 
 
 def oldest(connection: sqlite3.Connection, tier: int) -> Any:

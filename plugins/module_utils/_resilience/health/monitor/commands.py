@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+from ...clock import in_words
 from ...errors import Busy, ResilienceError, UsageError
 from ...files import make_private_directory, owner_of_directory
 from ...locks import held
 from ...progress import Progress
 from ..alerts.core import Alerts
-from ..alerts.model import SUBJECT_KINDS, Subject, in_words
+from ..alerts.model import SUBJECT_KINDS, Subject
 from ..findings import CRITICAL, OK, UNKNOWN, WARNING
 from .asking import LATENCY_PATH, STATUS_PATH, ask_monitor
 from .configuration import MonitorSettings

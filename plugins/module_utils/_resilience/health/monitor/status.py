@@ -9,9 +9,8 @@ from dataclasses import asdict, is_dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ... import __version__
-from ...clock import to_iso
+from ...clock import in_words, to_iso
 from ...sessions.mirror_age import MirrorAge
-from ..alerts.model import in_words
 from ..alerts.overview import KeyState
 from ..findings import STATUSES
 from ..key_ages import KeyAges

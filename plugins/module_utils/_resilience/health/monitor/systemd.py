@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Mapping
+from typing import Mapping, Optional
 
 
 class Systemd:
     """Does nothing where no systemd asks for it."""
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        address = environment.get("NOTIFY_SOCKET", "")
+    def __init__(self, environment: Optional[Mapping[str, str]] = None) -> None:
+        address = (os.environ if environment is None else environment).get("NOTIFY_SOCKET", "")
         # An @ stands for the zero byte of an abstract socket.
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
