@@ -127,6 +127,17 @@ test("a copy in one file is put in the place of a link, not through it", async (
   assert.deepEqual(readdirSync(auth.exports), [`company_${COMPANY}.copy`]);
 });
 
+test("what a killed process left half-way goes with the next export of that company", async () => {
+  const auth = await open();
+  mkdirSync(`${auth.exported}.4194305.new`, { recursive: true });
+  writeFileSync(join(`${auth.exported}.4194305.new`, "creds.json"), "half");
+  writeFileSync(`${auth.exported}.copy.4194305.new`, "half");
+  const others = [`company_${COMPANY}9.copy.4194305.new`, `company_${COMPANY}.kept.new`];
+  for (const name of others) writeFileSync(join(auth.exports, name), "");
+  assert.equal((await client.post(auth.dir, `/export?company=${COMPANY}&form=file`)).code, 200);
+  assert.deepEqual(readdirSync(auth.exports).sort(), [`company_${COMPANY}.copy`, ...others].sort());
+});
+
 test("an export replaces the one before, and leaves nothing beside it", async () => {
   const auth = await open();
   for (const id of ["a.0", "b.0"]) {

@@ -35,6 +35,7 @@ export async function exportSession(session, home, form = "directory") {
   const held = { keys: session.memory.size, counts: session.memory.counts(), snapshot_at: new Date().toISOString() };
   const { copy, said } = (form === "file" ? asFile : asDirectory)(session, held);
   await writeInto(home, session.company, async (place) => {
+    await removeUnfinished(place, name);
     await copy(place, name + FORMS[form]);
     if (form === "file") await place.removeDirectory(name);
     else await removeIfThere(place.at(name + FORMS.file));
@@ -103,6 +104,18 @@ async function writeInto(home, company, work) {
       hint: `look at ${home}: is there space, does it belong to the application's user, and is neither it nor what is in it of this company a link?`,
       cause: error,
     });
+  }
+}
+
+/** What a process left that was killed while it wrote: nobody else would remove it. @param {Directory} place @param {string} name */
+async function removeUnfinished(place, name) {
+  for (const form of Object.values(FORMS)) {
+    const [begin, end] = [`${name}${form}.`, ".new"];
+    for (const found of await place.names()) {
+      if (!found.startsWith(begin) || !found.endsWith(end) || !/^\d+$/.test(found.slice(begin.length, -end.length))) continue;
+      if (form) await removeIfThere(place.at(found));
+      else await place.removeDirectory(found);
+    }
   }
 }
 
