@@ -18,6 +18,17 @@ export function coordinator({ dir, sessionsDir, admin, flag = () => undefined })
   /** @param {string} company */
   const placeOf = (company) => join(sessionsDir, `company_${company}`);
 
+  /** One connection has one transaction at a time, and companies move side by side: what one of them says must not be in the
+   * transaction of another.
+   * @type {Promise<unknown>} */
+  let last = Promise.resolve();
+  /** @template T @param {() => Promise<T>} ask @returns {Promise<T>} */
+  const inTurn = (ask) => {
+    const asked = last.then(ask);
+    last = asked.catch(() => undefined);
+    return asked;
+  };
+
   /** Beside its place first, then by rename. @param {string} company @param {{directory: string}} exported */
   function putFiles(company, { directory }) {
     const staged = join(sessionsDir, `.staged-${company}`);
@@ -35,21 +46,25 @@ export function coordinator({ dir, sessionsDir, admin, flag = () => undefined })
     const rows = entries.map(([type, id, name]) => ({ type, id, value: readFileSync(join(directory, name), "utf8") }));
     const keys = rows.filter(({ type }) => type !== "creds");
     const creds = rows.find(({ type }) => type === "creds")?.value;
-    await admin.query("BEGIN");
-    await admin.query("DELETE FROM whatsapp_keys WHERE company_id = $1", [company]);
-    await admin.query("INSERT INTO whatsapp_keys (company_id, key_type, key_id, value) SELECT $1, * FROM unnest($2::text[], $3::text[], $4::jsonb[])", [
-      company, keys.map(({ type }) => type), keys.map(({ id }) => id), keys.map(({ value }) => value),
-    ]); // prettier-ignore
-    await admin.query("UPDATE whatsapp_auth SET creds = $2 WHERE company_id = $1", [company, creds]);
-    await admin.query("COMMIT");
+    await inTurn(async () => {
+      await admin.query("BEGIN");
+      await admin.query("DELETE FROM whatsapp_keys WHERE company_id = $1", [company]);
+      await admin.query("INSERT INTO whatsapp_keys (company_id, key_type, key_id, value) SELECT $1, * FROM unnest($2::text[], $3::text[], $4::jsonb[])", [
+        company, keys.map(({ type }) => type), keys.map(({ id }) => id), keys.map(({ value }) => value),
+      ]); // prettier-ignore
+      await admin.query("UPDATE whatsapp_auth SET creds = $2 WHERE company_id = $1", [company, creds]);
+      await admin.query("COMMIT");
+    });
   }
 
   /** @param {string} company @param {Store} to */
   async function record(company, to) {
-    await admin.query(
-      `INSERT INTO baileys_resilience.stores AS s VALUES ($1, $2, 2, now(), 'h', 'r')
-       ON CONFLICT (company) DO UPDATE SET store = excluded.store, epoch = s.epoch + 1, since = now()`,
-      [company, to],
+    await inTurn(() =>
+      admin.query(
+        `INSERT INTO baileys_resilience.stores AS s VALUES ($1, $2, 2, now(), 'h', 'r')
+         ON CONFLICT (company) DO UPDATE SET store = excluded.store, epoch = s.epoch + 1, since = now()`,
+        [company, to],
+      ),
     );
     flag(to);
   }
