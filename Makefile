@@ -60,7 +60,7 @@ test-runbook: setup ## docs/runbook.md, every command of it after every fault th
 	@RUNBOOK=all pytest tests/integration/runbook --numprocesses=$(WORKERS) --dist=loadscope $(PYTEST_ARGS)
 
 test-client: node ## the session client for longer: 200 random schedules, five minutes without a database, fifty sessions through dozens of outages
-	@cd lab/node && SCHEDULES=200 OUTAGE_SECONDS=300 SOAK_SECONDS=240 ../../scripts/npm run --silent test:client
+	@cd lab/node && SCHEDULES=200 OUTAGE_SECONDS=300 SOAK_SECONDS=240 SWITCH_TURNS=10 ../../scripts/npm run --silent test:client
 
 test-system: setup ## what needs root: Debian's PostgreSQL for TLS, systemd hosts under podman
 	@scripts/test-system $(PYTEST_ARGS)

@@ -27,6 +27,8 @@ export async function startMoving(dir) {
     database.proxy.heal();
     for (const app of apps.splice(0)) await app.stop();
   };
+  /** What the contact has read. @returns {Promise<string[]>} */
+  const inbox = async () => (await lab.call(`${standin.control}/inbox?contact=contact-1`)).messages.map((/** @type {any} */ { text }) => text);
   /** The hold of each company. @returns {Promise<any[]>} */
   async function holds() {
     const { text } = await client.askHttp({ socketPath: join(adminDir, "admin.sock") }, "GET", "/status");
@@ -62,11 +64,11 @@ export async function startMoving(dir) {
       const asked = lab.call(`${app.url}/send`, { company, to: jid, text }).catch((error) => ({ status: 0, error: error.message }));
       await lab.until(`"${text}" is read, or held`, async () => {
         if (until) return until((await holds())[COMPANIES.indexOf(company)]);
-        const { messages } = await lab.call(`${standin.control}/inbox?contact=contact-1`);
-        return messages.some((/** @type {any} */ message) => message.text === text);
+        return (await inbox()).includes(text);
       });
       return { asked };
     },
+    inbox,
     logins: () => talking.loginsOf(standin),
     /** @param {"postgres" | "files"} to @param {Parameters<typeof moving.move>[2]} [until] */
     moveAll: (to, until) => Promise.all(COMPANIES.map((id) => moving.move(id, to, until))),

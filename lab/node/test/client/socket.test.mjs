@@ -8,6 +8,7 @@ import { after, afterEach, before, beforeEach, test } from "node:test";
 import { useMultiFileAuthState } from "baileys";
 
 import { usePostgresAuthState } from "../../../../roles/session_client/files/client/src/index.js";
+import { KEPT_MS } from "../../../../roles/session_client/files/client/src/socket.js";
 import { coordinator } from "./coordinator.mjs";
 import * as client from "./support.mjs";
 
@@ -87,6 +88,25 @@ test("what is to be sent in a hold leaves after it, in order, and its step is in
   await Promise.all([first, second]);
   assert.deepEqual(auth.wire.sent, ["first", "second"]);
   assert.deepEqual(await copied(auth.moving.placeOf(COMPANY)), client.record(3));
+});
+
+test("a frame that is kept for long is under way for Baileys, which would forget its step otherwise, and leaves after the hold", async (t) => {
+  const auth = await open();
+  const held = await auth.moving.move(COMPANY, "files", "put");
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let writing = false;
+  const message = auth.send("message").then(() => ((writing = true), auth.keys.set(alice(2))));
+  t.mock.timers.tick(KEPT_MS - 1);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(writing, false);
+  t.mock.timers.tick(1);
+  await new Promise((resolve) => setImmediate(resolve));
+  t.mock.timers.reset();
+  assert.deepEqual([writing, auth.wire.sent, auth.status().hold], [true, [], { ...auth.status().hold, unsent: 1, waiting: 1 }]);
+  assert.equal((await auth.moving.commit(COMPANY, "files", held.hold)).code, 200);
+  await message;
+  assert.deepEqual(auth.wire.sent, ["message"]);
+  assert.deepEqual(await copied(auth.moving.placeOf(COMPANY)), client.record(2));
 });
 
 test("a socket that is attached in a hold sends nothing before its end", async () => {

@@ -8,10 +8,34 @@ const POLL_MS = 10;
 /** Baileys says nothing about some messages that it has answered: after this one is not at work any more. */
 const AT_WORK_MS = 10_000;
 
+/** After this a frame that is kept counts as under way. Baileys itself gives up after 20 s, and forgets the step of a message
+ * that leaves all the same afterwards: it would be used again. */
+export const KEPT_MS = 5000;
+
 /** Turns of the event loop in which Baileys stores the step of what it has just sent. */
 const TURNS = 3;
 
 /** @typedef {{end: (error?: Error) => unknown, ws?: any, ev?: any}} BaileysSocket */
+
+/** A frame that waits to be sent: what was given to `send`, the last of it what wants to know when it is done. */
+class Kept {
+  /** @param {any[]} args */
+  constructor(args) {
+    this.args = args;
+    const done = args.at(-1);
+    if (typeof done !== "function") return;
+    this.timer = setTimeout(() => {
+      this.args = [...args.slice(0, -1), () => undefined];
+      done();
+    }, KEPT_MS);
+    this.timer.unref();
+  }
+
+  taken() {
+    clearTimeout(this.timer);
+    return this.args;
+  }
+}
 
 export class Socket {
   /** @param {BaileysSocket} socket */
@@ -24,7 +48,7 @@ export class Socket {
       for (const { key } of messages) this.atWork.delete(key.id);
     });
     this.isShut = false;
-    /** What Baileys wanted to send while it was shut. @type {any[][]} */
+    /** What Baileys wanted to send while it was shut. @type {Kept[]} */
     this.kept = [];
     /** Frames that were handed over and have not left. */
     this.leaving = 0;
@@ -37,7 +61,7 @@ export class Socket {
   #tap(raw) {
     if (typeof raw?.send !== "function") return;
     this.send = raw.send.bind(raw);
-    raw.send = (/** @type {any[]} */ ...args) => (this.isShut ? void this.kept.push(args) : this.#leave(args));
+    raw.send = (/** @type {any[]} */ ...args) => (this.isShut ? void this.kept.push(new Kept(args)) : this.#leave(args));
   }
 
   /** @param {any[]} args */
@@ -68,13 +92,13 @@ export class Socket {
   /** What was kept leaves, in order. */
   open() {
     this.isShut = false;
-    for (const args of this.kept.splice(0)) this.#leave(args);
+    for (const frame of this.kept.splice(0)) this.#leave(frame.taken());
   }
 
   /** What was kept never leaves, and Baileys is told so. */
   #drop() {
-    for (const args of this.kept.splice(0)) {
-      const done = args.at(-1);
+    for (const frame of this.kept.splice(0)) {
+      const done = frame.taken().at(-1);
       if (typeof done === "function") done(new Error("the socket was ended before this was sent"));
     }
   }
