@@ -37,6 +37,7 @@ for (const [to, outage] of WAYS) {
       const { asked } = await the.sendOne(app, SENDS, `${to}, ${outage}, ${phase}: asked for`, held ? ({ unsent }) => unsent > 0 : null);
       const sent = lab.call(`${the.standin.control}/message`, { to: the.companies[1].jid, text: `while ${phase}`, timeout_ms: 20_000 });
       if (held) await lab.until("a write waits", async () => (await the.holds())[1].waiting > 0);
+      else await asked; // the contact may have read it before whoever sent it has heard of that
       app.child.kill("SIGKILL");
       await new Promise((resolve) => app.child.once("exit", resolve));
       assert.equal(the.flag.env, phase === "record" || phase === "commit" ? to : from);
