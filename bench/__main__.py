@@ -11,13 +11,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import cases, client_cases, failover, history, report
+from bench import cases, client_cases, failover, history, monitor, report
 from bench.measure import Result
 from lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAYBOOK_ROUNDS = 3  # half a minute each
-PARTS = ("sessions", "client", "playbooks", "history")
+MONITOR_TRIALS = 5  # of each fault; half a minute each
+PARTS = ("sessions", "client", "playbooks", "history", "monitor")
 
 
 def main() -> int:
@@ -61,6 +62,8 @@ def measure(work: Path, part: str, rounds: int, *, quick: bool) -> list[Result]:
         return failover.run(work / "app", min(rounds, PLAYBOOK_ROUNDS))
     if part == "history":
         return history.run(work / "history", rounds)
+    if part == "monitor":
+        return monitor.run(work / "monitor", min(rounds, MONITOR_TRIALS))
     lab = Lab.up(work / f"lab-{part}", app=False)
     try:
         if part == "sessions":

@@ -1,43 +1,52 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m bench.monitor [--trials N]`: how long the monitor takes to tell of each fault, and what it costs.
+"""How long the monitor takes to tell of each fault, and what it costs, beside Prometheus on the same faults.
 
-The real command with its own defaults beside the lab's PostgreSQL. Each fault comes at a random moment of the monitor's
-interval; the time is from the fault to the notice. CPU and memory are of the monitor's process while all is well.
+The real command with its own defaults beside the lab's PostgreSQL. Each fault comes at a random moment of the interval;
+the time is from the fault to the notice: a line of the monitor's log, and the request of Alertmanager. CPU and memory
+are of the processes while all is well.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from baileys_resilience.sessions.published import create_schema
-from lab import Lab, ports, postgres
+from bench import prometheus_peers
+from bench.measure import Result, human, seconds
+from bench.monitor_faults import Fault, all_faults
+from lab import Lab, ports
 from tests.support.database import fill_many
 
 INTERVAL_SECONDS = 5.0
 COMPANIES = 100
 PATIENCE_SECONDS = 60.0
+#: A fault that the peers have not told for so long in the first two trials is none that they tell.
+PEERS_PATIENCE_SECONDS = 30.0
+IDLE_SECONDS = 60.0
+WORST_FLOOR_SECONDS, CPU_FLOOR_PERCENT, MEMORY_FLOOR_MIB, METRICS_FLOOR_SECONDS = 15.0, 1.0, 60.0, 0.010
+DISK_SIZE = "1g"
 
 
 class Running:
     """The command, and what it says with the moment at which it said it."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, port: int) -> None:
         argv = [sys.executable, "-m", "baileys_resilience.cli", "--config", str(config), "--json", "monitor"]
         self.process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+        self.port = port
         self.said: list[tuple[float, dict[str, str]]] = []
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -47,87 +56,96 @@ class Running:
             with contextlib.suppress(ValueError):
                 self.said.append((time.monotonic(), json.loads(line)))
 
-    def wait_for(self, kind: str, since: float) -> tuple[float, str]:
-        """Seconds after `since`, and the cause."""
+    def wait_for(self, kind: str, since: float) -> float:
+        """Seconds after `since`."""
         while time.monotonic() - since < PATIENCE_SECONDS:
             for at, what in self.said:
                 if at >= since and what.get("kind") == kind:
-                    return at - since, what["cause"]
+                    return at - since
             time.sleep(0.01)
         raise AssertionError(f"no {kind} within {PATIENCE_SECONDS:g} s: {self.said[-3:]}")
 
-    def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def peak_mib(self) -> float:
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    def ask_metrics(self) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as response:
+            content: bytes = response.read()
+        return content
 
 
-def faults(lab: Lab) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
-    """name -> (break, heal)."""
-    server = lab.need_postgres()
+@dataclass
+class Detection:
+    """Seconds of each trial; of the peers only those in which they told anything."""
 
-    def superuser(*statements: str) -> Callable[[], None]:
-        def run() -> None:
-            with contextlib.closing(lab.connect(superuser=True, direct=True, database="postgres")) as connection:
-                connection.autocommit = True
-                with connection.cursor() as cursor:
-                    for each in statements:
-                        cursor.execute(each)
+    fault: Fault
+    ours: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+    #: in which the peers were waited for
+    asked: int = 0
 
-        return run
-
-    def stop_postmaster() -> None:
-        pid = postgres.postmaster_pid(server)
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
-
-    def heal() -> None:
-        lab.heal()
-
-    def named(name: str) -> Callable[[], None]:
-        return lambda: void(lab.break_(name))
-
-    role, standby = f'ROLE "{server.user}"', "ALTER SYSTEM {} synchronous_standby_names"
-    reload = "SELECT pg_reload_conf()"
-    return {
-        "killed": (named("postgres-kill"), heal),
-        "frozen": (named("postgres-freeze"), heal),
-        "only the postmaster frozen": (stop_postmaster, heal),
-        "packets dropped": (named("network-drop"), heal),
-        "connections reset": (named("network-reset"), heal),
-        "read-only by default": (
-            superuser(f"ALTER {role} SET default_transaction_read_only = on"),
-            superuser(f"ALTER {role} RESET default_transaction_read_only"),
-        ),
-        "role may not log in": (superuser(f"ALTER {role} NOLOGIN"), superuser(f"ALTER {role} LOGIN")),
-        "synchronous standby missing": (
-            superuser(standby.format("SET") + " = 'nobody'", reload),
-            superuser(standby.format("RESET"), reload),
-        ),
-    }
+    def result(self) -> Result:
+        ours, worst = statistics.median(self.ours), max(self.ours)
+        theirs = statistics.median(self.theirs) if self.theirs else None
+        said = f"{human(theirs)}, worst {human(max(self.theirs))}" if theirs else "not told"
+        if theirs and len(self.theirs) < self.asked:
+            said += f", {self.asked - len(self.theirs)} of {self.asked} not told"
+        return Result(
+            f"From the fault to the notice: {self.fault.name}",
+            f"{human(ours)}, worst {human(worst)}",
+            said,
+            ours / theirs if theirs else None,
+            f"<= {self.fault.floor_seconds:g} s, worst <= {WORST_FLOOR_SECONDS:g} s",
+            ours <= self.fault.floor_seconds and worst <= WORST_FLOOR_SECONDS,
+        )
 
 
-def void(_value: object) -> None:
-    return None
+def run(work: Path, trials: int) -> list[Result]:
+    lacking = prometheus_peers.missing()
+    if lacking:
+        raise SystemExit(f"bench: {', '.join(lacking)} is missing. HINT: apt-get install {' '.join(lacking)}")
+    work.mkdir()
+    with _disk(work / "disk") as disk:
+        lab = Lab.up((disk or work) / "lab", app=False)
+        try:
+            with contextlib.closing(lab.connect(direct=True)) as connection, connection:
+                create_schema(connection.cursor())
+                fill_many(connection, COMPANIES)
+            with _monitor(lab, work) as ours, prometheus_peers.running(lab, work / "peers") as theirs:
+                time.sleep(INTERVAL_SECONDS)
+                costs = _costs(ours, theirs)
+                return [*(_detect(each, ours, theirs, trials) for each in all_faults(lab, disk)), *costs]
+        finally:
+            lab.down()
 
 
 @contextlib.contextmanager
-def monitor(lab: Lab, work: Path) -> Iterator[Running]:
+def _disk(path: Path) -> Iterator[Path | None]:
+    """A small file system of its own, which only root can make."""
+    if os.geteuid() != 0:
+        print("bench: without root no disk can be filled; that fault is left out", file=sys.stderr)
+        yield None
+        return
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "baileys-bench", path], check=True, timeout=20)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True, timeout=20)
+
+
+@contextlib.contextmanager
+def _monitor(lab: Lab, work: Path) -> Iterator[Running]:
     server = lab.need_postgres()
+    port = ports.reserve()
     content = {
         "database": {"host": server.host, "port": server.proxy_port, "dbname": server.database,
                      "user": server.user, "password": server.password},
         # Trials that follow each other would be one fault that comes and goes.
         "alerts": {"flap_changes": 1000},
-        "state_dir": str(work / "state"), "listen": {"port": ports.reserve()}, "data_dirs": [server.data_dir],
+        "state_dir": str(work / "state"), "listen": {"port": port}, "data_dirs": [server.data_dir],
     }  # fmt: skip
     config = work / "monitor.json"
+    config.touch(mode=0o600)
     config.write_text(json.dumps(content))
-    config.chmod(0o600)
-    running = Running(config)
+    running = Running(config, port)
     try:
         yield running
     finally:
@@ -135,58 +153,53 @@ def monitor(lab: Lab, work: Path) -> Iterator[Running]:
         running.process.wait(timeout=30)
 
 
-def detection(lab: Lab, running: Running, trials: int) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = {}
-    for name, (break_, heal) in faults(lab).items():
-        seconds: list[float] = []
-        causes = set()
-        for _each in range(trials):
-            time.sleep(INTERVAL_SECONDS + random.uniform(0, INTERVAL_SECONDS))
-            began = time.monotonic()
-            break_()
-            took, cause = running.wait_for("alert", began)
-            seconds.append(took)
-            causes.add(cause)
-            healed = time.monotonic()
-            heal()
-            running.wait_for("recovery", healed)
-        found[name] = {
-            "cause": sorted(causes),
-            "median_s": round(statistics.median(seconds), 1),
-            "worst_s": round(max(seconds), 1),
-            "trials": trials,
-        }
-        print(name, found[name], file=sys.stderr, flush=True)
-    return found
+def _detect(fault: Fault, ours: Running, theirs: prometheus_peers.Peers, trials: int) -> Result:
+    found = Detection(fault)
+    for _each in range(trials):
+        time.sleep(INTERVAL_SECONDS + random.uniform(0, INTERVAL_SECONDS))
+        began = time.monotonic()
+        fault.break_()
+        found.ours.append(ours.wait_for("alert", began))
+        told = None
+        if found.theirs or found.asked < 2:
+            found.asked += 1
+            told = theirs.wait_for("firing", began, PEERS_PATIENCE_SECONDS)
+        if told is not None:
+            found.theirs.append(told)
+        healed = time.monotonic()
+        fault.heal()
+        ours.wait_for("recovery", healed)
+        if told is not None and theirs.wait_for("resolved", healed, PATIENCE_SECONDS) is None:
+            raise AssertionError(f"{fault.name}: Alertmanager did not say that it is over")
+    result = found.result()
+    print(f"{result.name}: {result.ours} (theirs: {result.theirs})", file=sys.stderr, flush=True)
+    return result
 
 
-def cost(running: Running, seconds: float) -> dict[str, float]:
-    before = running.cpu_seconds()
-    time.sleep(seconds)
-    spent = running.cpu_seconds() - before
-    return {"cpu_percent_of_a_core": round(100 * spent / seconds, 2), "peak_mib": round(running.peak_mib(), 1)}
+def _costs(ours: Running, theirs: prometheus_peers.Peers) -> list[Result]:
+    sides: Sequence[list[int]] = ([ours.process.pid], theirs.pids())
+    before = [sum(_cpu_seconds(pid) for pid in pids) for pids in sides]
+    time.sleep(IDLE_SECONDS)
+    after = [sum(_cpu_seconds(pid) for pid in pids) for pids in sides]
+    cpu = [100 * (late - early) / IDLE_SECONDS for early, late in zip(before, after, strict=True)]
+    peak = [sum(_peak_mib(pid) for pid in pids) for pids in sides]
+    ours.ask_metrics()
+    asked = statistics.median(seconds(ours.ask_metrics) for _each in range(50))
+    return [
+        Result("CPU while all is well, of a core", f"{cpu[0]:.2f} %", f"{cpu[1]:.2f} %", cpu[0] / cpu[1],
+               f"<= {CPU_FLOOR_PERCENT:g} %", cpu[0] <= CPU_FLOOR_PERCENT),
+        Result("Resident memory at most", f"{peak[0]:.0f} MiB", f"{peak[1]:.0f} MiB", peak[0] / peak[1],
+               f"<= {MEMORY_FLOOR_MIB:g} MiB", peak[0] <= MEMORY_FLOOR_MIB),
+        Result(f"An answer of `/metrics` with {COMPANIES} companies", human(asked), "", None,
+               f"<= {human(METRICS_FLOOR_SECONDS)}", asked <= METRICS_FLOOR_SECONDS),
+    ]  # fmt: skip
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.monitor", description=__doc__)
-    parser.add_argument("--trials", type=int, default=5, help="of each fault")
-    parser.add_argument("--idle", type=float, default=60.0, help="seconds over which CPU is measured")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-monitor-") as folder:
-        work = Path(folder)
-        lab = Lab.up(work / "lab", app=False)
-        try:
-            with contextlib.closing(lab.connect(direct=True)) as connection, connection:
-                create_schema(connection.cursor())
-                fill_many(connection, COMPANIES)
-            with monitor(lab, work) as running:
-                time.sleep(INTERVAL_SECONDS)
-                result = {"cost": cost(running, options.idle), "detection": detection(lab, running, options.trials)}
-        finally:
-            lab.down()
-    print(json.dumps(result, indent=2))
-    return 0
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _peak_mib(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

@@ -10,7 +10,7 @@ import pytest
 
 from baileys_resilience.errors import UsageError
 from baileys_resilience.health.alerts.board import Board
-from baileys_resilience.health.alerts.causes import CACHE, CONNECTIONS, KEYS, MIRROR, POOL, SERVES, SLOW
+from baileys_resilience.health.alerts.causes import CACHE, CONNECTIONS, DISK, KEYS, MIRROR, POOL, SERVES, SLOW
 from baileys_resilience.health.alerts.model import BAD, CLIENT, DATABASE, GOOD, MISSING, Key, Subject, Verdict
 from baileys_resilience.health.alerts.settings import AlertSettings
 from tests.support.time_lines import EPOCH, KEY, SUBJECT, TimeLine
@@ -34,6 +34,12 @@ def test_a_first_failure_asks_for_a_look_soon_and_tells_nobody() -> None:
     assert (line.said, line.states[-1], line.look_again) == ([], "SUSPECT", [None, 1.0])
     assert TimeLine().run("refused*2").look_again[-1] == 1.0
     assert TimeLine().run("refused*3").look_again[-1] is None  # it is known now
+
+
+def test_a_disk_that_fills_is_as_urgent_as_a_database_that_is_gone() -> None:
+    line = TimeLine(key=Key(SUBJECT, DISK)).run("ok full", causes={"full": "disk_full"})
+    assert line.look_again[-1] == 1.0
+    assert line.run("full*2", causes={"full": "disk_full"}).said == ["alert disk_full @15"]
 
 
 def test_what_is_no_hurry_is_not_looked_at_again_at_once() -> None:

@@ -53,7 +53,7 @@ _CONCERNS = (
     Concern(SERVES, CRITICAL, quick=True),
     Concern(ANSWERS, CRITICAL, held=True),
     Concern(CACHE, CRITICAL, held=True, explained_by=(SERVES, ANSWERS)),
-    Concern(DISK, CRITICAL, held=True),
+    Concern(DISK, CRITICAL, quick=True),
     Concern(CONNECTIONS, WARNING, held=True, explained_by=(SERVES,)),
     Concern(POOL, WARNING, held=True, explained_by=(SERVES, ANSWERS)),
     # Each slow query is in the application's own Sentry already.

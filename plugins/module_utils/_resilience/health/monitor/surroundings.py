@@ -82,7 +82,7 @@ class DiskSource:
     """
 
     name = "disk"
-    quick = False
+    quick = True
     limit_seconds = 3.0
 
     def __init__(self, subject: Subject, paths: Tuple[str, ...], *, interval_seconds: float = 5.0) -> None:
