@@ -201,6 +201,18 @@ def wrong_selectors(expression: str) -> list[str]:
     return found
 
 
+def labels_of(expression: str) -> set[str]:
+    """All that the series of an expression may have."""
+    return set().union(
+        TARGET_LABELS,
+        *(
+            collector().labels(each.name)
+            for each in selectors(expression)
+            for collector in _COLLECTORS.get(each.job, ())
+        ),
+    )
+
+
 def dashboard() -> dict[str, Any]:
     content: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
     return content
