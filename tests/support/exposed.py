@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from baileys_resilience.clock import to_iso, utc_now
 from baileys_resilience.errors import Unavailable
 from baileys_resilience.health.alerts.causes import CONCERNS
@@ -211,6 +213,11 @@ def labels_of(expression: str) -> set[str]:
             for collector in _COLLECTORS.get(each.job, ())
         ),
     )
+
+
+def rules() -> list[dict[str, Any]]:
+    """Of all groups, recorded series and alerts."""
+    return [rule for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"] for rule in group["rules"]]
 
 
 def dashboard() -> dict[str, Any]:

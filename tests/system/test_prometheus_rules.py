@@ -7,7 +7,6 @@ is well, and what a greater trouble explains is not told.
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import pytest
 import yaml
 
 from baileys_resilience.health.alerts.causes import CONCERNS, SERVES
-from tests.support.exposed import CLIENT_JOB, MONITOR_JOB, RULES, Shown, client, healthy_monitor
+from tests.support.exposed import CLIENT_JOB, MONITOR_JOB, RULES, Shown, client, healthy_monitor, rules
+from tests.system.prometheus import promtool
 from tests.system.prometheus_faults import FAULTS, GONE, UP, WITHIN, Fault, Series, series
 
 EVERY_SECONDS = 5
@@ -24,12 +24,7 @@ EVERY_SECONDS = 5
 ONSET_SECONDS = 600
 END_SECONDS = ONSET_SECONDS + 1200
 UNITS = {"s": 1, "m": 60}
-ALERTS: dict[str, dict[str, Any]] = {
-    rule["alert"]: rule
-    for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"]
-    for rule in group["rules"]
-    if "alert" in rule
-}
+ALERTS: dict[str, dict[str, Any]] = {each["alert"]: each for each in rules() if "alert" in each}
 INSTANCES = {
     MONITOR_JOB: {"job": MONITOR_JOB, "instance": "host:1"},
     CLIENT_JOB: {"job": CLIENT_JOB, "instance": "host:2", "client": "app"},
@@ -124,14 +119,6 @@ def run(
     file = tmp_path / "test.yml"
     file.write_text(yaml.safe_dump(content, sort_keys=False))
     promtool("test", "rules", file)
-
-
-def promtool(*words: str | Path) -> str:
-    program = shutil.which("promtool")
-    assert program, "promtool is missing. HINT: scripts/install-system-packages"
-    done = subprocess.run([program, *words], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_promtool_takes_the_rules() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from baileys_resilience.health.alerts.causes import (
     CAUSES,
@@ -37,8 +36,7 @@ NO_CAUSES_OF_OURS = {
     "WaSessionClientNotScraped", "WaSessionJournalFails",
 }  # fmt: skip
 _UNITS = {"s": 1, "m": 60}
-GROUPS: list[dict[str, Any]] = yaml.safe_load(exposed.RULES.read_text("utf-8"))["groups"]
-RULES: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
+RULES = exposed.rules()
 ALERTS = {each["alert"]: each for each in RULES if "alert" in each}
 
 
