@@ -85,6 +85,9 @@ def configuration(written: Path) -> dict[str, Any]:
     rules = yaml.safe_load((written / "baileys-resilience.rules.yml").read_text())
     for group in rules["groups"]:
         group["interval"] = "1s"
+        for rule in group["rules"]:
+            if rule.get("alert") == "WaSessionDatabaseDown":
+                rule["for"] = "2s"
     (written / "quick.rules.yml").write_text(yaml.safe_dump(rules))
     for job in jobs:
         job.update(scrape_interval="1s", scrape_timeout="1s")
