@@ -111,7 +111,7 @@ format: venv ## rewrite Python files in the project's format
 
 ##@ Release
 .PHONY: docs changelog constraints
-docs: collection ## module pages and the table of errors in docs/
+docs: collection ## module pages and the table of errors in docs/, Grafana's dashboard
 	@scripts/make-docs
 
 changelog: venv ## CHANGELOG.md from changelogs/fragments, for the version in galaxy.yml

@@ -23,18 +23,21 @@ from tests.support.playbooks import Ansible, Played, Unsafe, tree
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "health_monitor"
 UNIT = "baileys-resilience-monitor.service"
+RULES, JOBS = "baileys-resilience.rules.yml", "baileys-resilience.scrape.yml"
 PASSWORD = "}X|<?{{ 7 }} '\""
 
 
 @pytest.fixture
 def variables(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "host").mkdir()
+    (tmp_path / "prometheus").mkdir()
     return {
         "health_monitor_manage_user": False,
         "health_monitor_manage_service": False,
         "health_monitor_config_file": str(tmp_path / "host" / "monitor.json"),
         "health_monitor_state_dir": str(tmp_path / "host" / "state"),
         "health_monitor_unit_dir": str(tmp_path / "host"),
+        "health_monitor_prometheus_dir": str(tmp_path / "prometheus"),
         "baileys_resilience_login_password": Unsafe(PASSWORD),
     }
 
@@ -62,20 +65,25 @@ def test_every_default_has_a_typed_and_described_option_with_the_same_default() 
 
 
 def test_check_apply_check_apply_and_away_again(ansible: Ansible, variables: dict[str, Any], tmp_path: Path) -> None:
-    host = tmp_path / "host"
+    host, prometheus = tmp_path / "host", tmp_path / "prometheus"
     assert changed(play(ansible, variables, "--check", "--diff")) > 0
-    assert tree(host) == {}
+    assert tree(host) == tree(prometheus) == {}
     assert changed(play(ansible, variables, "--diff")) > 0
     assert set(tree(host)) == {"monitor.json", UNIT, "state"}
     assert stat.S_IMODE((host / "monitor.json").stat().st_mode) == 0o600
     assert stat.S_IMODE((host / "state").stat().st_mode) == 0o700
-    before = tree(host)
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in prometheus.iterdir()} == {
+        JOBS: 0o644,
+        RULES: 0o644,
+    }
+    before = (tree(host), tree(prometheus))
     assert changed(play(ansible, variables, "--check")) == 0
     assert changed(play(ansible, variables)) == 0
-    assert tree(host) == before
+    assert (tree(host), tree(prometheus)) == before
     away = {**variables, "health_monitor_state": "absent"}
     assert changed(play(ansible, away)) > 0
     assert set(tree(host)) == {"state"}
+    assert tree(prometheus) == {}
     assert changed(play(ansible, away)) == 0
     assert changed(play(ansible, {**away, "health_monitor_purge": True})) > 0
     assert tree(host) == {}
@@ -93,6 +101,12 @@ def test_with_nothing_set_the_monitor_reads_its_own_defaults(
         mirror_age_file="/run/baileys-resilience/mirror.json",
         notify=NotifySettings(server_name="localhost"),
     )
+    assert (tmp_path / "prometheus" / RULES).read_bytes() == (ROLE / "files" / "prometheus" / RULES).read_bytes()
+    (job,) = yaml.safe_load((tmp_path / "prometheus" / JOBS).read_text())["scrape_configs"]
+    assert job == {
+        "job_name": "baileys-resilience-monitor", "scrape_interval": "5s", "scrape_timeout": "4s",
+        "static_configs": [{"targets": ["127.0.0.1:9787"], "labels": {"monitor": "localhost"}}],
+    }, "no token where none is asked for"  # fmt: skip
 
 
 def test_what_is_set_is_what_the_monitor_reads(ansible: Ansible, variables: dict[str, Any], tmp_path: Path) -> None:
@@ -101,7 +115,12 @@ def test_what_is_set_is_what_the_monitor_reads(ansible: Ansible, variables: dict
         "baileys_resilience_login_port": "6543",
         "baileys_resilience_session_tables": {"keys": {"table": "keys"}},
         "baileys_resilience_telegram_chat_id": -100123,
-        "health_monitor_clients": [{"name": "app", "port": 3901, "token": "0123456789abcdef"}],
+        "health_monitor_clients": [
+            {"name": "app: 1", "port": 3901, "token": "0123456789abcdef"},
+            {"name": "quiet", "directory": "/run/app"},
+        ],
+        "health_monitor_listen_host": "0.0.0.0",
+        "health_monitor_listen_token": "fedcba9876543210",
         "health_monitor_alerts": {"query_ms": 300, "repeat_seconds": [60, 600]},
         "health_monitor_data_dirs": ["/var/lib/postgresql"],
         "health_monitor_interval": "10",
@@ -110,11 +129,31 @@ def test_what_is_set_is_what_the_monitor_reads(ansible: Ansible, variables: dict
     changed(play(ansible, {**variables, **more}))
     made = load_monitor_settings(tmp_path / "host" / "monitor.json")
     assert (made.database.host, made.database.port, made.tables.keys.table) == ("db.example.net", 6543, "keys")
-    assert made.clients == (ClientSettings("app", port=3901, token="0123456789abcdef"),)
+    assert made.clients == (
+        ClientSettings("app: 1", port=3901, token="0123456789abcdef"), ClientSettings("quiet", directory="/run/app"),
+    )  # fmt: skip
     assert made.alerts == AlertSettings(query_ms=300, repeat_seconds=(60, 600))
     assert (made.data_dirs, made.interval_seconds, made.write) == (("/var/lib/postgresql",), 10.0, False)
     assert made.notify.telegram_chat_id == "-100123"
     assert "0123456789abcdef" not in repr(made)
+    text = (tmp_path / "prometheus" / JOBS).read_text()
+    assert "0123456789abcdef" not in text
+    assert "fedcba9876543210" not in text
+    assert [
+        (job["job_name"], job["authorization"]["credentials_file"], job["static_configs"])
+        for job in yaml.safe_load(text)["scrape_configs"]
+    ] == [
+        (
+            "baileys-resilience-monitor",
+            f"{tmp_path}/prometheus/baileys-resilience-monitor.token",
+            [{"targets": ["localhost:9787"], "labels": {"monitor": "localhost"}}],
+        ),
+        (
+            "baileys-resilience-client-app--1",
+            f"{tmp_path}/prometheus/baileys-resilience-client-app--1.token",
+            [{"targets": ["127.0.0.1:3901"], "labels": {"job": "baileys-resilience-client", "client": "app: 1"}}],
+        ),
+    ]
 
 
 def test_the_unit_hands_over_what_only_root_may_read(
@@ -136,6 +175,7 @@ def test_the_unit_hands_over_what_only_root_may_read(
         ({"health_monitor_clients": [{"name": "app", "prot": 1}]}, "prot"),
         ({"health_monitor_interval": "soon"}, "health_monitor_interval"),
         ({"health_monitor_state": "gone"}, "health_monitor_state"),
+        ({"health_monitor_prometheus_dir": "/etc/prometheus/none"}, "install Prometheus first"),
     ],
 )
 def test_a_wrong_variable_is_refused_and_nothing_is_written(

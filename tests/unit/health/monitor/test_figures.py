@@ -86,6 +86,7 @@ def test_every_figure_has_its_name() -> None:
         "wa_session_server_connections{state=active}": 5.0,
         "wa_session_server_connections_usable": 97.0,
         "wa_session_server_connections_free": 77.0,
+        "wa_session_server_connections_used_ratio": 20.6 / 100.0,
         "wa_session_replica_lag_bytes{replica=standby}": 4096.0,
         "wa_session_replica_lag_seconds{replica=standby}": 0.5,
         "wa_session_replica_connected{replica=standby}": 1.0,

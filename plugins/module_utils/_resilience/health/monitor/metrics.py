@@ -30,6 +30,7 @@ _GAUGES: Mapping[str, Tuple[str, Sequence[str]]] = {
     "server_connections": ("Connections of PostgreSQL by state", ("state",)),
     "server_connections_usable": ("Connections that PostgreSQL has for roles that are no superusers", ()),
     "server_connections_free": ("Connections that the application can still open", ()),
+    "server_connections_used_ratio": ("Used connections of PostgreSQL, of the tightest limit", ()),
     "replica_lag_bytes": ("WAL that a replica has not replayed", ("replica",)),
     "replica_lag_seconds": ("Age of what a replica replayed last, 0 where that is all", ("replica",)),
     "replica_connected": ("1 while the replica is connected", ("replica",)),
@@ -168,6 +169,7 @@ def _of_database(figure: DatabaseFigure) -> Iterator[Sample]:
             yield "server_connections", (state,), float(number)
         yield "server_connections_usable", (), float(pool.limits.usable)
         yield "server_connections_free", (), float(pool.free)
+        yield "server_connections_used_ratio", (), pool.used_percent / 100.0
     for each in figure.replicas:
         yield "replica_lag_bytes", (each.name or "",), float(each.behind_bytes)
         yield "replica_lag_seconds", (each.name or "",), each.behind_seconds
