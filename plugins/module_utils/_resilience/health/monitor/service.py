@@ -21,6 +21,7 @@ from .deliveries import Deliveries
 from .loop import Heart, Loop, moment
 from .memory import Memory
 from .metrics import Metrics
+from .requesting import AutoFailover
 from .saved import AlertFile, Requests
 from .server import TEXT, Endpoint, Page, json_page
 from .source import Source
@@ -100,7 +101,7 @@ class Monitor:
             services=delivery.services,
         )
         observers: List[Observer] = [self.metrics, *([memory] if memory else [])]
-        self.watch = Watch(alerts, file, delivery, progress, observers)
+        self.watch = Watch(alerts, file, delivery, progress, observers, self._auto_failover())
         self.watch.keep_only(subjects_of(settings))
         if damage:
             self._tell_damage(damage, delivery)
@@ -132,6 +133,14 @@ class Monitor:
             self.systemd.tell("STOPPING=1")
             if self.endpoint is not None:
                 self.endpoint.close()
+
+    def _auto_failover(self) -> Optional[AutoFailover]:
+        wanted = self.settings.auto_failover
+        if wanted is None:
+            return None
+        database, *others = subjects_of(self.settings)
+        clients = [each for each in others if each.kind == CLIENT]
+        return AutoFailover(wanted, Path(self.settings.state_dir), database, clients, moment())
 
     def _tell_damage(self, damage: str, delivery: Deliveries) -> None:
         self._progress.note("state set aside", what=damage)

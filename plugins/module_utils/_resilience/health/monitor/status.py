@@ -24,7 +24,8 @@ def as_status(
     published: Published, *, most_companies: int = 100, services: Sequence[Mapping[str, Any]] = ()
 ) -> Dict[str, Any]:
     """``subjects`` by name and concern, the gravest first; ``open`` are incidents that somebody was told of;
-    ``figures`` of each source's last good look; ``services`` are those that are told, and how they do.
+    ``figures`` of each source's last good look; ``services`` are those that are told, and how they do;
+    ``auto_failover`` is null where none is ever asked for.
     """
     return {
         "version": __version__,
@@ -40,6 +41,7 @@ def as_status(
         "degraded": published.degraded,
         "silences": published.silences,
         "services": list(services),
+        "auto_failover": published.auto_failover,
     }
 
 

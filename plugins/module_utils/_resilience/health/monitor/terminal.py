@@ -134,7 +134,9 @@ def _rows(content: Mapping[str, Any]) -> List[Row]:
             rows += _pools(figures, judged)
         if name == "keys":
             rows += _ages(figures.get("keys"))
-    return rows + [_service(each) for each in content.get("services", [])]
+    rows += [_service(each) for each in content.get("services", [])]
+    asked = content.get("auto_failover")
+    return [*rows, Row("auto failover", "", str(asked["state"]))] if asked else rows
 
 
 def _judged(content: Mapping[str, Any]) -> Dict[str, str]:

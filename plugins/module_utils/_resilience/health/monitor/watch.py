@@ -15,6 +15,7 @@ from ..alerts.core import Alerts
 from ..alerts.model import REPLICA, Moment, Notice, Subject
 from ..alerts.overview import KeyState, overview
 from ..findings import STATUSES, UNKNOWN
+from .requesting import AutoFailover
 from .saved import AlertFile
 from .source import Look
 
@@ -53,11 +54,16 @@ class Published:
     degraded: List[str] = field(default_factory=list)
     silences: List[Dict[str, Any]] = field(default_factory=list)
     looks: int = 0
+    auto_failover: Optional[Mapping[str, Any]] = None
 
     @property
     def status(self) -> str:
         """The gravest. Before anything was looked at, and with nothing to look at, it is unknown."""
         return max((each.status for each in self.states), key=STATUSES.index, default=UNKNOWN)
+
+
+#: with the services that are told, all where there is none
+_Waiting = Tuple[Notification, Sequence[str]]
 
 
 class Watch:
@@ -68,12 +74,19 @@ class Watch:
     """
 
     def __init__(
-        self, alerts: Alerts, file: AlertFile, delivery: Delivery, log: Progress, observers: Iterable[Observer] = ()
+        self,
+        alerts: Alerts,
+        file: AlertFile,
+        delivery: Delivery,
+        log: Progress,
+        observers: Iterable[Observer] = (),
+        auto_failover: Optional[AutoFailover] = None,
     ) -> None:
         self.alerts = alerts
+        self._auto_failover = auto_failover
         self._file, self._delivery, self._log = file, delivery, log
         self._observers = list(observers)
-        self._waiting: List[Notice] = []
+        self._waiting: List[_Waiting] = []
         self._figures: Dict[str, Tuple[Moment, Any]] = {}
         self._degraded: Dict[str, Tuple[str, ...]] = {}
         self._said: List[str] = []
@@ -114,7 +127,7 @@ class Watch:
             )
             for each in self._observers:
                 each.told(notice, now)
-        self._hand_over(step.notices)
+        self._hand_over([*((each.as_notification(), each.services) for each in step.notices), *self._asked(now)])
         self._save(now, told=bool(step.notices))
         self._publish(now)
         return step.look_again_seconds
@@ -131,15 +144,26 @@ class Watch:
         self._hand_over(())
         self._save(now, told=True)
 
-    def _hand_over(self, notices: Sequence[Notice]) -> None:
+    def _asked(self, now: Moment) -> List[_Waiting]:
+        """Behind the verdicts: whether a failover is to be asked for."""
+        if self._auto_failover is None:
+            return []
+        told = self._auto_failover.consider(self.alerts.board, now)
+        problem = self._auto_failover.problem
+        self._degrade("auto failover", (problem,) if problem else ())
+        for each in told:
+            self._log.note(each.title, kind="auto failover", text=each.text)
+        return [(each, ()) for each in told]
+
+    def _hand_over(self, notices: Iterable[_Waiting]) -> None:
         """In their order. What cannot be kept now is tried again with the next look, and the state is not saved without
         it: after a crash it is told anew, under the same fingerprint.
         """
         self._waiting.extend(notices)
         while self._waiting:
-            notice = self._waiting[0]
+            notification, services = self._waiting[0]
             try:
-                self._delivery.put(notice.as_notification(), notice.services)
+                self._delivery.put(notification, services)
             except (ResilienceError, OSError) as error:
                 self._degrade("delivery", (f"{len(self._waiting)} notices cannot be handed over: {error}",))
                 del self._waiting[:-_MOST_WAITING]
@@ -172,6 +196,7 @@ class Watch:
                 for each in self.alerts.board.silences
             ],
             looks=self._looks,
+            auto_failover=self._auto_failover.as_dict() if self._auto_failover else None,
         )
 
     def _degrade(self, name: str, sentences: Tuple[str, ...]) -> None:
