@@ -109,6 +109,14 @@ def travel() -> None:
     )
 
 
+def travel_automatic() -> None:
+    from ansible_collections.baileys.resilience.plugins.module_utils._resilience.automatic import (  # noqa: F401
+        commands,
+        request,
+        signals,
+    )
+
+
 def travel_cleanup() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.cleanup import (  # noqa: F401
         counting,
@@ -246,6 +254,7 @@ def travel_health_monitor() -> None:
         metrics,
         once,
         replication,
+        requesting,
         saved,
         server,
         service,
