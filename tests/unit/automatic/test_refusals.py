@@ -40,6 +40,7 @@ class Asked:
         self.failover: dict[str, Any] = {
             "host": "app-1", "companies": [COMPANY], "database": database, "state_dir": str(folder / "state"),
             "sessions_dir": str(folder / "sessions"), "client_dir": str(folder / "client"),
+            "application": {"dir": str(folder / "app")},
         }  # fmt: skip
         self.monitor: dict[str, Any] = {
             "database": database, "state_dir": str(folder / "monitor"), "deadline_seconds": 0.5,

@@ -142,6 +142,13 @@ def test_a_database_that_comes_and_goes_is_not_down_for_a_minute(line: Line) -> 
     assert line.asked == []
 
 
+def test_one_that_comes_and_goes_all_the_time_must_rest_first(line: Line) -> None:
+    line.run("ok+online*3 " + "refused+cached*6 ok+online*4 " * 3 + "refused+cached*40")
+    assert line.asked == []
+    line.run("refused+cached*120")
+    assert len(line.asked) == 1
+
+
 def test_a_look_that_brought_nothing_is_waited_out(line: Line) -> None:
     line.run("ok+online*3 refused+cached*14 nothing+cached*3")
     assert line.asked == []
