@@ -297,7 +297,9 @@ def travel_notify_outbox() -> None:
 
 def travel_sessions() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.sessions import (  # noqa: F401
+        age_file,
         audit,
+        backup_age,
         changes,
         client_files,
         codec,

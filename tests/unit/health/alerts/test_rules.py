@@ -83,6 +83,11 @@ EDGES = [
     (Mirror(DB, 1.0), Mirror(DB, 1.0, "no such file"), "mirror_unusable"),
     (Backup(Subject(BACKUP, "nightly"), 93600.0), Backup(Subject(BACKUP, "nightly"), 93601.0), "backup_old"),
     (Backup(Subject(BACKUP, "nightly"), 0.0), Backup(Subject(BACKUP, "nightly"), None), "backup_missing"),
+    (
+        Backup(Subject(BACKUP, "b"), 600.0, kind="wal", limit_seconds=600.0),
+        Backup(Subject(BACKUP, "b"), 601.0, kind="wal", limit_seconds=600.0),
+        "backup_old",
+    ),
     (Replica(Subject(REPLICA, "r"), 64 * MB, 0), Replica(Subject(REPLICA, "r"), 64 * MB + 1, 0), "replica_lag"),
     (Replica(Subject(REPLICA, "r"), 1, 30), Replica(Subject(REPLICA, "r"), 1, 30.5), "replica_lag"),
     (Replica(Subject(REPLICA, "r"), 0, 3600), Replica(Subject(REPLICA, "r"), 1, 3600), "replica_lag"),

@@ -26,6 +26,7 @@ from baileys_resilience.health.monitor.status import as_status
 from baileys_resilience.health.monitor.surroundings import DiskFigure
 from baileys_resilience.health.monitor.watch import Published
 from baileys_resilience.health.server_pool import Limits, ServerPool
+from baileys_resilience.sessions.backup_age import BackupAges
 from baileys_resilience.sessions.mirror_age import MirrorAge
 from tests.support.time_lines import EPOCH
 
@@ -51,6 +52,7 @@ FIGURES: dict[str, Any] = {
     "keys": many_keys(3),
     "disk": DiskFigure("/data", 91.5, 1024),
     "mirror": MirrorAge(scanned_at="2026-01-31T03:00:00Z"),
+    "backup": BackupAges({"dump": "2026-01-31T03:00:00Z"}),
 }
 
 

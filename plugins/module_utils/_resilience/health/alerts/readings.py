@@ -84,11 +84,15 @@ class Replica:
 
 @dataclass(frozen=True)
 class Backup:
-    """The newest validated one; ``age_seconds`` is None where there is none."""
+    """The newest validated one, of the ``kind`` that is nearest to its limit; ``age_seconds`` is None where there is
+    none. ``limit_seconds`` is that of its kind, where it has one of its own.
+    """
 
     subject: Subject
     age_seconds: Optional[float] = None
     problem: str = ""
+    kind: str = ""
+    limit_seconds: Optional[float] = None
 
 
 @dataclass(frozen=True)

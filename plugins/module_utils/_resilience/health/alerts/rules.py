@@ -135,13 +135,13 @@ class Rules:
             yield _by_age(reading.subject, c.MIRROR, "mirror_old", reading.age_seconds, limit)
 
     def _backup(self, reading: Backup, _now: Moment) -> Iterator[Verdict]:
-        limit = self.settings.backup_age_seconds
+        limit = reading.limit_seconds or self.settings.backup_age_seconds
         if reading.problem:
             yield _missing(reading.subject, c.BACKUP, reading.problem)
         elif reading.age_seconds is None:
             yield _bad(reading.subject, c.BACKUP, "backup_missing", "no validated backup was found")
         else:
-            yield _by_age(reading.subject, c.BACKUP, "backup_old", reading.age_seconds, limit)
+            yield _by_age(reading.subject, c.BACKUP, "backup_old", reading.age_seconds, limit, reading.kind)
 
     def _replica(self, reading: Replica, _now: Moment) -> Iterator[Verdict]:
         limits, missing = self.settings, reading.behind_bytes
@@ -250,10 +250,10 @@ def _cache(reading: Client) -> Verdict:
     return _bad(reading.subject, c.CACHE, "cache_in_use", evidence, companies=tuple(longest[:_SHOWN]))
 
 
-def _by_age(subject: Subject, concern: str, cause: str, age_seconds: float, limit: float) -> Verdict:
+def _by_age(subject: Subject, concern: str, cause: str, age_seconds: float, limit: float, which: str = "") -> Verdict:
     if age_seconds <= limit:
         return _good(subject, concern)
-    return _bad(subject, concern, cause, f"it is {in_words(age_seconds)} old, more than {in_words(limit)}")
+    return _bad(subject, concern, cause, f"{which or 'it'} is {in_words(age_seconds)} old, more than {in_words(limit)}")
 
 
 def _good(subject: Subject, concern: str) -> Verdict:

@@ -84,6 +84,7 @@ class MonitorSettings:
     clients: Tuple[ClientSettings, ...] = ()
     data_dirs: Tuple[str, ...] = ()
     mirror_age_file: str = ""
+    backup_age_file: str = ""
     interval_seconds: float = 5.0
     deadline_seconds: float = 2.0
     keys_interval_seconds: float = 3600.0

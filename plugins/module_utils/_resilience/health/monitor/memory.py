@@ -13,8 +13,9 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from ...clock import utc_now
 from ...errors import ResilienceError
 from ...progress import Progress
+from ...sessions.backup_age import BackupAges
 from ...sessions.mirror_age import MirrorAge
-from ..alerts.model import CLIENT, DATABASE, REPLICA, Moment, Notice, Subject
+from ..alerts.model import BACKUP, CLIENT, DATABASE, REPLICA, Moment, Notice, Subject
 from ..alerts.readings import P95, Latencies, Reading
 from ..history import RANGES, Event, HistorySettings, HistoryWarning, Reader, Recorder, Window
 from ..history.model import Percentiles
@@ -147,6 +148,9 @@ def _figures_of(figure: Any, database: str) -> Iterator[Figure]:
         yield database, "disk used percent", figure.used_percent
     elif isinstance(figure, MirrorAge) and figure.age_seconds is not None:
         yield database, "mirror age seconds", figure.age_seconds
+    elif isinstance(figure, BackupAges):
+        for kind, age in figure.ages.items():
+            yield str(Subject(BACKUP, database.partition(" ")[2])), f"{kind} age seconds", age
 
 
 @contextlib.contextmanager

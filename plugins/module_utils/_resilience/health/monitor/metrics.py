@@ -11,6 +11,7 @@ import threading
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..._thirdparty import require
+from ...sessions.backup_age import BackupAges
 from ...sessions.mirror_age import MirrorAge
 from ..alerts.causes import SERVES
 from ..alerts.model import DATABASE, Moment, Notice
@@ -46,6 +47,7 @@ _GAUGES: Mapping[str, Tuple[str, Sequence[str]]] = {
     "disk_used_ratio": ("Use of the fullest file system of the data directory", ()),
     "disk_free_bytes": ("Free bytes of that file system", ()),
     "mirror_age_seconds": ("Age of the live mirror", ()),
+    "backup_age_seconds": ("Age of the newest validated backup, by kind", ("kind",)),
     "concern_status": (f"{', '.join(f'{n} {s}' for n, s in enumerate(STATUSES))}", ("subject", "concern")),
     "incident_open": ("1 while somebody has been told of it and not of its end", ("subject", "concern")),
     "notify_queued": ("Messages that wait for a service", ("service",)),
@@ -159,6 +161,9 @@ class Metrics:
             yield "disk_free_bytes", (), float(figure.free_bytes)
         elif isinstance(figure, MirrorAge) and figure.age_seconds is not None:
             yield "mirror_age_seconds", (), figure.age_seconds
+        elif isinstance(figure, BackupAges):
+            for kind, age in figure.ages.items():
+                yield "backup_age_seconds", (kind,), age
 
 
 def _of_database(figure: DatabaseFigure) -> Iterator[Sample]:

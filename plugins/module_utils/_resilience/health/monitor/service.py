@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Optional
 from ...errors import ResilienceError
 from ...notify import Notification
 from ...progress import Progress
-from ..alerts.model import CLIENT, DATABASE, REPLICA, Subject
+from ..alerts.model import BACKUP, CLIENT, DATABASE, REPLICA, Subject
 from ..findings import UNKNOWN
 from .asking import LATENCY_PATH, STATUS_PATH
 from .clients import ClientSource, read_token
@@ -26,7 +26,7 @@ from .saved import AlertFile, Requests
 from .server import TEXT, Endpoint, Page, json_page
 from .source import Source
 from .status import as_status
-from .surroundings import DiskSource, KeysSource, MirrorSource
+from .surroundings import BackupSource, DiskSource, KeysSource, MirrorSource
 from .systemd import Systemd
 from .watch import Observer, Watch
 
@@ -62,6 +62,9 @@ def sources_of(settings: MonitorSettings) -> List[Source]:
         found.append(DiskSource(database.subject, settings.data_dirs, interval_seconds=every))
     if settings.mirror_age_file:
         found.append(MirrorSource(database.subject, settings.mirror_age_file, interval_seconds=every))
+    if settings.backup_age_file:
+        limit = settings.alerts.backup_age_seconds
+        found.append(BackupSource(settings.database.where, settings.backup_age_file, limit, interval_seconds=every))
     found.append(
         KeysSource(
             database.params,
@@ -79,6 +82,7 @@ def subjects_of(settings: MonitorSettings) -> List[Subject]:
         Subject(DATABASE, settings.database.where),
         *(Subject(CLIENT, each.name) for each in settings.clients),
         *(Subject(REPLICA, each) for each in settings.replicas),
+        *([Subject(BACKUP, settings.database.where)] if settings.backup_age_file else []),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ... import __version__
 from ...clock import in_words, to_iso
+from ...sessions.backup_age import BackupAges
 from ...sessions.mirror_age import MirrorAge
 from ..alerts.overview import KeyState
 from ..findings import STATUSES
@@ -80,6 +81,8 @@ def _figure(figure: Any, most_companies: int) -> Mapping[str, Any]:
         return _keys(figure, most_companies)
     if isinstance(figure, MirrorAge):
         return {**asdict(figure), "age_seconds": figure.age_seconds}
+    if isinstance(figure, BackupAges):
+        return {**asdict(figure), "ages": {kind: round(age, 1) for kind, age in figure.ages.items()}}
     return asdict(figure) if is_dataclass(figure) and not isinstance(figure, type) else {}
 
 

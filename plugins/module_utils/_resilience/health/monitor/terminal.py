@@ -122,7 +122,7 @@ def _rows(content: Mapping[str, Any]) -> List[Row]:
         "replicas": _replicas(figures.get("database")),
         "mirror": _mirror(figures.get("mirror")),
         "disk": _disk(figures.get("disk")),
-        "backup": "",
+        "backup": _backup(figures.get("backup")),
     }
     always = ("database", "latency", "connections", "keys")
     rows = []
@@ -228,6 +228,12 @@ def _mirror(figure: Optional[Mapping[str, Any]]) -> str:
         return "stands aside: the sessions live in files"
     age = figure["age_seconds"]
     return figure["unusable"] or (f"{in_words(age)} old" if age is not None else "was never complete")
+
+
+def _backup(figure: Optional[Mapping[str, Any]]) -> str:
+    if not figure:
+        return ""
+    return ", ".join(f"{kind} {in_words(age)} old" for kind, age in sorted(figure["ages"].items())) or "there is none"
 
 
 def _disk(figure: Optional[Mapping[str, Any]]) -> str:
