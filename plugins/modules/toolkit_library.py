@@ -243,6 +243,7 @@ def travel_health_monitor() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.health.monitor import (  # noqa: F401
         arguments,
         asking,
+        bouncer,
         clients,
         commands,
         configuration,

@@ -32,6 +32,7 @@ from baileys_resilience.health.alerts.model import (
     DATABASE,
     GOOD,
     MISSING,
+    PGBOUNCER,
     REPLICA,
     SUBJECT_KINDS,
     Moment,
@@ -43,6 +44,7 @@ from baileys_resilience.health.alerts.readings import (
     P95,
     Aside,
     Backup,
+    Bouncer,
     Client,
     Connections,
     Disk,
@@ -56,6 +58,7 @@ from baileys_resilience.health.alerts.readings import (
 from baileys_resilience.health.alerts.rules import Rules, cause_of
 from baileys_resilience.health.alerts.settings import AlertSettings
 from baileys_resilience.health.client_metrics import ClientPool
+from baileys_resilience.health.pgbouncer import BouncerPool
 from baileys_resilience.health.thresholds import KeyThresholds, LatencyThresholds, PoolThresholds
 from tests.support.time_lines import BOOTED, EPOCH
 
@@ -72,6 +75,11 @@ def judged(reading: Reading, **settings: Any) -> dict[str, Verdict]:
 def well(**changes: Any) -> Client:
     values: dict[str, Any] = {"pool": ClientPool(5, 5, 0, 10), "slow_total": 0, "cached": {"962301": 0.0}}
     return Client(APP, **{**values, **changes})
+
+
+def bouncer(active: int, waiting: int) -> Bouncer:
+    pool = BouncerPool("wa", "app", 1, waiting, active, 0, 0.0, 100, "transaction")
+    return Bouncer(Subject(PGBOUNCER, "b:6432"), (pool,))
 
 
 EDGES = [
@@ -93,6 +101,8 @@ EDGES = [
     (Replica(Subject(REPLICA, "r"), 0, 3600), Replica(Subject(REPLICA, "r"), 1, 3600), "replica_lag"),
     (well(pool=ClientPool(2, 8, 5, 10)), well(pool=ClientPool(1, 9, 0, 10)), "pool_used"),
     (well(pool=ClientPool(2, 8, 5, 10)), well(pool=ClientPool(0, 10, 6, 10)), "pool_waiting"),
+    (bouncer(80, 5), bouncer(81, 0), "bouncer_used"),
+    (bouncer(80, 5), bouncer(0, 6), "bouncer_waiting"),
     (well(), well(cached={"962301": 0.0, "962302": 3.0}), "cache_in_use"),
     (well(), Client(APP, hangs=True), "client_hangs"),
     (Latencies(DB, {"read": P95(150, 100, 50)}), Latencies(DB, {"read": P95(151, 100, 50)}), "slower_than_usual"),
@@ -126,6 +136,7 @@ def test_every_cause_can_come_out_of_a_rule() -> None:
         Mirror(DB, 1.0, problem="x"),
         Backup(Subject(BACKUP, "b"), 1.0, problem="x"),
         Replica(Subject(REPLICA, "r"), problem="x"),
+        Bouncer(Subject(PGBOUNCER, "b:6432"), problem="x"),
         Client(APP, problem="x"),
         Latencies(DB, problem="x"),
     ],

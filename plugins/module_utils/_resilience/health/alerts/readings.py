@@ -12,6 +12,7 @@ from typing import Mapping, Optional, Tuple, Union
 
 from ...errors import ResilienceError
 from ..client_metrics import ClientPool
+from ..pgbouncer import BouncerPool
 from .model import Subject
 
 
@@ -96,6 +97,15 @@ class Backup:
 
 
 @dataclass(frozen=True)
+class Bouncer:
+    """The pools of a PgBouncer; none while nobody has used it."""
+
+    subject: Subject
+    pools: Tuple[BouncerPool, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Client:
     """An application. ``hangs``: it took the question and gave no answer. None is what its metrics do not hold:
     ``slow_total`` is its counter of slow queries, ``cached`` are seconds without the database by company.
@@ -135,4 +145,4 @@ class Aside:
     concerns: Tuple[str, ...]
 
 
-Reading = Union[Aside, Probe, Connections, Disk, Keys, Mirror, Replica, Backup, Client, Latencies]
+Reading = Union[Aside, Probe, Connections, Disk, Keys, Mirror, Replica, Backup, Bouncer, Client, Latencies]

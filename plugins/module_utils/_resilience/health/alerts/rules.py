@@ -24,7 +24,20 @@ from ...postgres import NO_SLOT
 from ..latency import CONNECT
 from . import causes as c
 from .model import ASIDE, BAD, GOOD, MISSING, Key, Moment, Subject, Verdict
-from .readings import Aside, Backup, Client, Connections, Disk, Keys, Latencies, Mirror, Probe, Reading, Replica
+from .readings import (
+    Aside,
+    Backup,
+    Bouncer,
+    Client,
+    Connections,
+    Disk,
+    Keys,
+    Latencies,
+    Mirror,
+    Probe,
+    Reading,
+    Replica,
+)
 from .settings import AlertSettings
 from .slow import SlowQueries
 
@@ -46,6 +59,7 @@ class Rules:
             Mirror: self._mirror,
             Replica: self._replica,
             Backup: self._backup,
+            Bouncer: self._bouncer,
             Client: self._client,
             Latencies: self._latencies,
         }
@@ -183,6 +197,22 @@ class Rules:
             return _good(reading.subject, c.POOL)
         evidence = f"{pool.active} of {pool.max} connections are used, {pool.waiting} operations wait for one"
         return _bad(reading.subject, c.POOL, "pool_waiting" if waiting else "pool_used", evidence)
+
+    def _bouncer(self, reading: Bouncer, _now: Moment) -> Iterator[Verdict]:
+        limits = self.settings
+        if reading.problem:
+            yield _missing(reading.subject, c.BOUNCER, reading.problem)
+            return
+        waiting = [each for each in reading.pools if each.clients_waiting > limits.pool_waiting]
+        used = [each for each in reading.pools if each.used_percent > limits.pool_used_percent]
+        if not (waiting or used):
+            yield _good(reading.subject, c.BOUNCER)
+            return
+        seen = "; ".join(
+            f"{each.name}: {each.servers_active} of {each.pool_size} are lent out, {each.clients_waiting} clients wait"
+            for each in (waiting or used)[:_SHOWN]
+        )
+        yield _bad(reading.subject, c.BOUNCER, "bouncer_waiting" if waiting else "bouncer_used", seen)
 
     def _latencies(self, reading: Latencies, _now: Moment) -> Iterator[Verdict]:
         limits, key = self.settings, Key(reading.subject, c.LATENCY)

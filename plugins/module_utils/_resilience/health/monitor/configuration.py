@@ -23,6 +23,7 @@ from ...notify import NotifySettings
 from ...postgres import ConnectParams
 from ...sessions.model import TableMapping
 from ..alerts.settings import AlertSettings
+from ..pgbouncer import console_params
 from ..thresholds import check
 from .requesting import AutoFailoverSettings
 
@@ -85,6 +86,7 @@ class MonitorSettings:
     data_dirs: Tuple[str, ...] = ()
     mirror_age_file: str = ""
     backup_age_file: str = ""
+    pgbouncer_dsn: str = field(default="", repr=False)
     interval_seconds: float = 5.0
     deadline_seconds: float = 2.0
     keys_interval_seconds: float = 3600.0
@@ -98,6 +100,8 @@ class MonitorSettings:
     auto_failover: Optional[AutoFailoverSettings] = None
 
     def __post_init__(self) -> None:
+        if self.pgbouncer_dsn:
+            console_params(self.pgbouncer_dsn)
         if self.auto_failover and not self.clients:
             raise _wrong("it needs two signals, and there is no application that could be one", "auto_failover")
         # One look that fails must not yet be a lack of data.

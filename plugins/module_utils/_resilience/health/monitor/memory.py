@@ -15,11 +15,12 @@ from ...errors import ResilienceError
 from ...progress import Progress
 from ...sessions.backup_age import BackupAges
 from ...sessions.mirror_age import MirrorAge
-from ..alerts.model import BACKUP, CLIENT, DATABASE, REPLICA, Moment, Notice, Subject
+from ..alerts.model import BACKUP, CLIENT, DATABASE, PGBOUNCER, REPLICA, Moment, Notice, Subject
 from ..alerts.readings import P95, Latencies, Reading
 from ..history import RANGES, Event, HistorySettings, HistoryWarning, Reader, Recorder, Window
 from ..history.model import Percentiles
 from ..key_ages import KeyAges
+from .bouncer import BouncerFigure
 from .clients import ClientFigure
 from .configuration import MonitorSettings
 from .database import DatabaseFigure
@@ -148,6 +149,10 @@ def _figures_of(figure: Any, database: str) -> Iterator[Figure]:
         yield database, "disk used percent", figure.used_percent
     elif isinstance(figure, MirrorAge) and figure.age_seconds is not None:
         yield database, "mirror age seconds", figure.age_seconds
+    elif isinstance(figure, BouncerFigure):
+        for pool in figure.pools:
+            yield f"{PGBOUNCER} {pool.name}", "pool active", pool.servers_active
+            yield f"{PGBOUNCER} {pool.name}", "pool waiting", pool.clients_waiting
     elif isinstance(figure, BackupAges):
         for kind, age in figure.ages.items():
             yield str(Subject(BACKUP, database.partition(" ")[2])), f"{kind} age seconds", age

@@ -13,7 +13,9 @@ from ...notify import Notification
 from ...progress import Progress
 from ..alerts.model import BACKUP, CLIENT, DATABASE, REPLICA, Subject
 from ..findings import UNKNOWN
+from ..pgbouncer import console_params
 from .asking import LATENCY_PATH, STATUS_PATH
+from .bouncer import BouncerSource, subject_of
 from .clients import ClientSource, read_token
 from .configuration import MonitorSettings
 from .database import DatabaseSource
@@ -62,6 +64,9 @@ def sources_of(settings: MonitorSettings) -> List[Source]:
         found.append(DiskSource(database.subject, settings.data_dirs, interval_seconds=every))
     if settings.mirror_age_file:
         found.append(MirrorSource(database.subject, settings.mirror_age_file, interval_seconds=every))
+    if settings.pgbouncer_dsn:
+        console = console_params(settings.pgbouncer_dsn)
+        found.append(BouncerSource(console, interval_seconds=every, deadline_seconds=settings.deadline_seconds))
     if settings.backup_age_file:
         limit = settings.alerts.backup_age_seconds
         found.append(BackupSource(settings.database.where, settings.backup_age_file, limit, interval_seconds=every))
@@ -82,6 +87,7 @@ def subjects_of(settings: MonitorSettings) -> List[Subject]:
         Subject(DATABASE, settings.database.where),
         *(Subject(CLIENT, each.name) for each in settings.clients),
         *(Subject(REPLICA, each) for each in settings.replicas),
+        *([subject_of(console_params(settings.pgbouncer_dsn))] if settings.pgbouncer_dsn else []),
         *([Subject(BACKUP, settings.database.where)] if settings.backup_age_file else []),
     ]
 

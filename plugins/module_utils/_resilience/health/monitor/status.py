@@ -15,6 +15,7 @@ from ...sessions.mirror_age import MirrorAge
 from ..alerts.overview import KeyState
 from ..findings import STATUSES
 from ..key_ages import KeyAges
+from .bouncer import BouncerFigure
 from .clients import ClientFigure
 from .database import DatabaseFigure
 from .metrics import removable_by_company
@@ -81,6 +82,8 @@ def _figure(figure: Any, most_companies: int) -> Mapping[str, Any]:
         return _keys(figure, most_companies)
     if isinstance(figure, MirrorAge):
         return {**asdict(figure), "age_seconds": figure.age_seconds}
+    if isinstance(figure, BouncerFigure):
+        return {"pools": [{"name": each.name, **each.as_dict()} for each in figure.pools]}
     if isinstance(figure, BackupAges):
         return {**asdict(figure), "ages": {kind: round(age, 1) for kind, age in figure.ages.items()}}
     return asdict(figure) if is_dataclass(figure) and not isinstance(figure, type) else {}

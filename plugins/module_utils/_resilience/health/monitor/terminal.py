@@ -20,6 +20,7 @@ _DATABASE_ROWS = {
     "database": ("serves",),
     "latency": ("slow", "latency"),
     "connections": ("connections",),
+    "pgbouncer": ("bouncer",),
     "keys": ("keys", "old keys"),
     "replicas": ("lag",),
     "mirror": ("mirror",),
@@ -118,6 +119,7 @@ def _rows(content: Mapping[str, Any]) -> List[Row]:
         "database": _database(content, figures.get("database")),
         "latency": _latency(content, figures.get("database")),
         "connections": _connections(figures.get("database")),
+        "pgbouncer": _bouncer(figures.get("pgbouncer")),
         "keys": _keys(figures.get("keys")),
         "replicas": _replicas(figures.get("database")),
         "mirror": _mirror(figures.get("mirror")),
@@ -181,6 +183,18 @@ def _ms(milliseconds: Optional[float]) -> str:
 def _connections(figure: Optional[Mapping[str, Any]]) -> str:
     pool = (figure or {}).get("connections")
     return f"{pool['used']} used ({pool['used_percent']:g} %), {pool['free']} free" if pool else ""
+
+
+def _bouncer(figure: Optional[Mapping[str, Any]]) -> str:
+    if not figure:
+        return ""
+    return (
+        ", ".join(
+            f"{each['name']} {each['servers_active']} of {each['pool_size']} lent out, {each['clients_waiting']} wait"
+            for each in figure["pools"]
+        )
+        or "nobody uses it"
+    )
 
 
 def _pools(figures: Mapping[str, Any], judged: Mapping[str, str]) -> List[Row]:
