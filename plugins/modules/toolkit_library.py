@@ -244,6 +244,7 @@ def travel_health_monitor() -> None:
         arguments,
         asking,
         bouncer,
+        client_times,
         clients,
         commands,
         configuration,

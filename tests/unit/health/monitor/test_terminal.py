@@ -77,8 +77,11 @@ def test_the_last_hour_counts_more_than_the_last_look() -> None:
         {"subject": "database db:5432/whatsapp", "operation": "read", **HOUR},
         {"subject": "database db:5432/whatsapp", "operation": "write", **HOUR, "samples": 0},
         {"subject": "client app", "operation": "get", **HOUR},
+        {"subject": "client app", "operation": "load", **HOUR, "p95_ms": 31.0},
     ]
-    assert "latency       ok       read 1.2/2.5/13 ms (P50/P95/P99 of the last hour)" in text(content(latency=hour))
+    lines = text(content(latency=hour))
+    assert "latency       ok       read 1.2/2.5/13 ms (P50/P95/P99 of the last hour)" in lines
+    assert "run without the database; P95 of load 31 ms\n" in lines
 
 
 def test_a_trouble_says_what_was_seen_and_what_to_run() -> None:

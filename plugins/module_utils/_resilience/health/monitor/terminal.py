@@ -133,7 +133,7 @@ def _rows(content: Mapping[str, Any]) -> List[Row]:
         if status or text or name in always:
             rows.append(Row(name, status or UNKNOWN, text or _NOTHING_YET))
         if name == "connections":
-            rows += _pools(figures, judged)
+            rows += _pools(figures, judged, content.get("latency", []))
         if name == "keys":
             rows += _ages(figures.get("keys"))
     rows += [_service(each) for each in content.get("services", [])]
@@ -197,7 +197,7 @@ def _bouncer(figure: Optional[Mapping[str, Any]]) -> str:
     )
 
 
-def _pools(figures: Mapping[str, Any], judged: Mapping[str, str]) -> List[Row]:
+def _pools(figures: Mapping[str, Any], judged: Mapping[str, str], hour: Sequence[Mapping[str, Any]]) -> List[Row]:
     rows = []
     for name, figure in figures.items():
         if not name.startswith("client "):
@@ -208,6 +208,10 @@ def _pools(figures: Mapping[str, Any], judged: Mapping[str, str]) -> List[Row]:
             text = f"{pool['active']} of {pool['max']} connections lent out, {pool['waiting']} operations wait"
         if figure["cached_companies"]:
             text += f"; {figure['cached_companies']} companies run without the database"
+        own = [each for each in hour if each["samples"] and each["subject"] == name]
+        if own:
+            slowest = max(own, key=lambda each: each["p95_ms"] or 0.0)
+            text += f"; P95 of {slowest['operation']} {_ms(slowest['p95_ms'])} ms"
         rows.append(Row(name[: _NAME_WIDTH - 1], judged.get(name, UNKNOWN), text))
     return rows
 
