@@ -199,3 +199,8 @@ def test_a_host_that_nothing_would_run_it_on_is_refused(
     assert played.returncode != 0
     assert "has no systemd" in " ".join(played.output.split())
     assert tree(tmp_path / "host") == {}
+    skipped = {**without, "health_monitor_without_systemd": "skip"}
+    played = play(ansible, variables, "--extra-vars", json.dumps(skipped))
+    assert changed(played) == 0
+    assert "It is left out" in played.output
+    assert tree(tmp_path / "host") == {}
