@@ -93,8 +93,6 @@ export class Outage {
 
   lookAgain() {
     if (this.over) return;
-    // Not once a minute with the warning: whoever watches must see within seconds that the cache is in use.
-    this.service.metrics.cacheAge.set({ company: this.session.company }, this.ageMs / 1000);
     const pause = this.settings.recoveryIntervalMs * (0.75 + Math.random() / 2);
     const timer = setTimeout(() => this.service.inBackground(this.recover()), pause);
     timer.unref();
@@ -103,6 +101,7 @@ export class Outage {
 
   warn() {
     const seconds = Math.round(this.ageMs / 1000);
+    this.service.metrics.cacheAge.set({ company: this.session.company }, seconds);
     this.log.warn({ company: this.session.company, age_seconds: seconds, journal: this.journal?.lines ?? 0 }, "the database is still away");
   }
 
