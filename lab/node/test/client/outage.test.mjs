@@ -10,6 +10,8 @@ import { readJournal } from "../../../../roles/session_client/files/client/src/j
 import * as client from "./support.mjs";
 
 const { COMPANY } = client;
+/** More than nothing. */
+const CACHE_AGE = /^wa_session_cache_age_seconds\{company="962301"\} (?!0$)[\d.]+$/m;
 
 for (const fence of [true, false]) {
   describe(fence ? "with the schema baileys_resilience" : "without the schema baileys_resilience", () => suite(fence));
@@ -91,11 +93,13 @@ function suite(fence) {
         await auth.keys.set({ session: { "alice.0": client.record(2), "bob.0": client.record(1) } });
         await auth.keys.set({ session: { "alice.0": client.record(3), "bob.0": null, "carol.0": client.record(1) } });
         assert.equal(auth.status().state, "outage");
+        assert.match(await auth.service.metrics.registry.metrics(), CACHE_AGE, "what watches it sees so at once");
         assert.deepEqual(await auth.keys.get("session", ["alice.0", "bob.0"]), { "alice.0": client.record(3) });
       } finally {
         await heal();
       }
       await untilState(auth, "online");
+      assert.match(await auth.service.metrics.registry.metrics(), /^wa_session_cache_age_seconds\{company="962301"\} 0$/m);
       assert.deepEqual(await stored("alice.0"), client.record(3));
       assert.equal(await stored("bob.0"), null);
       assert.deepEqual(await stored("carol.0"), client.record(1));

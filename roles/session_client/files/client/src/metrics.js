@@ -33,7 +33,18 @@ export class Metrics {
     this.state = gauge("state", "1 for the state that the session is in", ["company", "state"]);
     this.store = gauge("store", "1 for the store that the session lives in", ["company", "store"]);
     this.keys = gauge("cache_keys", "Keys held in memory");
-    this.cacheAge = gauge("cache_age_seconds", "Time since the last good contact while the cache is in use, else 0");
+    /** Of each company whose cache is in use, the seconds since its last good contact. @type {Map<string, () => number>} */
+    this.cached = new Map();
+    const { cached } = this;
+    this.cacheAge = new Gauge({
+      name: "wa_session_cache_age_seconds",
+      help: "Time since the last good contact while the cache is in use, else 0",
+      labelNames: ["company"],
+      registers,
+      collect() {
+        for (const [company, seconds] of cached) this.set({ company }, seconds());
+      },
+    });
     this.hits = counter("cache_hits_total", "Keys that were asked for and answered from memory");
     this.misses = counter("cache_misses_total", "Keys that were asked for and do not exist");
     this.evictions = counter("cache_evictions_total", "Idle sessions closed to keep to the limits", []);

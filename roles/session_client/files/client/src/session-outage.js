@@ -82,8 +82,9 @@ export class Outage {
     return this.settings.onOutage === "journal" || this.journal !== null;
   }
 
-  /** Timers: the minute's warning, the expiry, and the next look at the database. */
+  /** Timers: the minute's warning, the expiry, and the next look at the database. What asks for metrics sees the age at once. */
   watch() {
+    this.service.metrics.cached.set(this.session.company, () => this.ageMs / 1000);
     const minute = setInterval(() => this.warn(), MINUTE_MS);
     const expiry = setTimeout(() => this.service.inBackground(this.expire()), Math.max(0, this.settings.cacheTtlMs - this.ageMs));
     this.timers.push(minute, expiry);
@@ -101,7 +102,6 @@ export class Outage {
 
   warn() {
     const seconds = Math.round(this.ageMs / 1000);
-    this.service.metrics.cacheAge.set({ company: this.session.company }, seconds);
     this.log.warn({ company: this.session.company, age_seconds: seconds, journal: this.journal?.lines ?? 0 }, "the database is still away");
   }
 
@@ -332,6 +332,7 @@ export class Outage {
 
   end() {
     this.over = true;
+    this.service.metrics.cached.delete(this.session.company);
     for (const timer of this.timers) {
       clearInterval(timer);
       clearTimeout(timer);
