@@ -165,6 +165,15 @@ POOLS = [
           description="More than 500 ms, within five minutes."),
     panel("stat", "Applications", [(f"wa_session_client_up{{{MC}}}", "{{client}}")], mappings=UP_DOWN,
           text="value_and_name", description="Whether they answer their monitor."),
+    panel("timeseries", "Connections of PgBouncer", [
+        (f"sum by (pool, state) (wa_session_bouncer_servers{{{M}}})", "{{pool}}: {{state}}"),
+        (f"wa_session_bouncer_pool_size{{{M}}}", "{{pool}}: most"),
+    ], minimum=0, width=12),
+    panel("timeseries", "Clients of PgBouncer", [
+        (f"sum by (pool, state) (wa_session_bouncer_clients{{{M}}})", "{{pool}}: {{state}}"),
+    ], minimum=0, width=6, steps=[(5, RED)]),
+    panel("timeseries", "Longest wait at PgBouncer",
+          [(f"wa_session_bouncer_longest_wait_seconds{{{M}}}", "{{pool}}")], unit="s", minimum=0, width=6),
 ]  # fmt: skip
 KEYS = [
     panel("timeseries", "Keys by type", [(f"sum by (type) (wa_session_keys{{{M}}})", "{{type}}")], stacked=True,
@@ -187,11 +196,13 @@ COPIES = [
     panel("timeseries", "Age of what replicas replayed last",
           [(f"wa_session_replica_lag_seconds{{{M}}}", "{{replica}}")], unit="s", minimum=0, width=10),
     panel("timeseries", "Age of the mirror", [(f"wa_session_mirror_age_seconds{{{M}}}", "{{instance}}")], unit="s",
-          minimum=0, steps=[(60, RED)], description="Means nothing while the sessions live on files."),
+          minimum=0, width=6, steps=[(60, RED)], description="Means nothing while the sessions live on files."),
+    panel("timeseries", "Age of the newest backups",
+          [(f"max by (kind) (wa_session_backup_age_seconds{{{M}}})", "{{kind}}")], unit="s", minimum=0, width=6),
     panel("timeseries", "Disk of PostgreSQL, used", [(f"wa_session_disk_used_ratio{{{M}}}", "{{instance}}")],
-          unit="percentunit", minimum=0, maximum=1, steps=[(0.9, RED)]),
+          unit="percentunit", minimum=0, maximum=1, width=6, steps=[(0.9, RED)]),
     panel("timeseries", "Disk of PostgreSQL, free", [(f"wa_session_disk_free_bytes{{{M}}}", "{{instance}}")],
-          unit="bytes", minimum=0),
+          unit="bytes", minimum=0, width=6),
 ]  # fmt: skip
 NOTIFY = [
     panel("timeseries", "Messages that wait", [(f"wa_session_notify_queued{{{M}}}", "{{service}}")], minimum=0,
@@ -225,7 +236,7 @@ ROWS = [
     ("Latency", LATENCY, False),
     ("Connections and pools", POOLS, False),
     ("Keys", KEYS, False),
-    ("Replicas, mirror and disk", COPIES, False),
+    ("Replicas, mirror, backups and disk", COPIES, False),
     ("Messages", NOTIFY, False),
     ("The applications' own figures, where Prometheus scrapes them", CLIENTS, True),
 ]

@@ -19,6 +19,13 @@ OF_THE_SYSTEM = (
     "/etc/hosts ",
     "/etc/hostname ",
     "/etc/mtab ",
+    # Users and groups are compared by themselves
+    *(
+        f"/etc/{each}{old} "
+        for each in ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")
+        for old in ("", "-")
+    ),
+    "/etc/.pwd.lock ",
 )
 
 

@@ -109,6 +109,14 @@ def travel() -> None:
     )
 
 
+def travel_automatic() -> None:
+    from ansible_collections.baileys.resilience.plugins.module_utils._resilience.automatic import (  # noqa: F401
+        commands,
+        request,
+        signals,
+    )
+
+
 def travel_cleanup() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.cleanup import (  # noqa: F401
         counting,
@@ -235,6 +243,8 @@ def travel_health_monitor() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.health.monitor import (  # noqa: F401
         arguments,
         asking,
+        bouncer,
+        client_times,
         clients,
         commands,
         configuration,
@@ -246,6 +256,7 @@ def travel_health_monitor() -> None:
         metrics,
         once,
         replication,
+        requesting,
         saved,
         server,
         service,
@@ -288,7 +299,9 @@ def travel_notify_outbox() -> None:
 
 def travel_sessions() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.sessions import (  # noqa: F401
+        age_file,
         audit,
+        backup_age,
         changes,
         client_files,
         codec,

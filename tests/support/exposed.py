@@ -18,11 +18,12 @@ from baileys_resilience.clock import to_iso, utc_now
 from baileys_resilience.errors import Unavailable
 from baileys_resilience.health.alerts.causes import CONCERNS
 from baileys_resilience.health.alerts.core import Alerts
-from baileys_resilience.health.alerts.model import CLIENT, DATABASE, REPLICA, Moment, Subject
+from baileys_resilience.health.alerts.model import BACKUP, CLIENT, DATABASE, PGBOUNCER, REPLICA, Moment, Subject
 from baileys_resilience.health.alerts.overview import overview
 from baileys_resilience.health.alerts.readings import (
     P95,
     Backup,
+    Bouncer,
     Client,
     Connections,
     Disk,
@@ -37,13 +38,16 @@ from baileys_resilience.health.alerts.settings import AlertSettings
 from baileys_resilience.health.client_metrics import ClientPool, Sample, parsed
 from baileys_resilience.health.key_ages import CompanyAges, KeyAges, TableSize, TypeAges
 from baileys_resilience.health.latency import CONNECT
+from baileys_resilience.health.monitor.bouncer import BouncerFigure
 from baileys_resilience.health.monitor.clients import ClientFigure
 from baileys_resilience.health.monitor.database import DatabaseFigure
 from baileys_resilience.health.monitor.metrics import Metrics
 from baileys_resilience.health.monitor.replication import ReplicaState
 from baileys_resilience.health.monitor.surroundings import DiskFigure
 from baileys_resilience.health.monitor.watch import Published
+from baileys_resilience.health.pgbouncer import BouncerPool
 from baileys_resilience.health.server_pool import Limits, ServerPool
+from baileys_resilience.sessions.backup_age import BackupAges
 from baileys_resilience.sessions.mirror_age import MirrorAge
 from lab import nodejs
 from tests.support.time_lines import EPOCH
@@ -57,7 +61,9 @@ MONITOR_JOB, CLIENT_JOB = "baileys-resilience-monitor", "baileys-resilience-clie
 #: what Prometheus itself adds to every series
 TARGET_LABELS = {"job", "instance", "monitor", "client"}
 DB, APP, STANDBY = Subject(DATABASE, "db:5432/whatsapp"), Subject(CLIENT, "app"), Subject(REPLICA, "standby")
+BACKUPS = Subject(BACKUP, "db:5432/whatsapp")
 _POOL = ServerPool(Limits(100, 3, 0, None, None), "wa_app", True, 20, 10, 10, {"idle": 15, "active": 5})
+_BOUNCER = BouncerPool("whatsapp", "wa_app", 3, 0, 2, 1, 0.0, 10, "transaction")
 _CLIENT_SCRIPT = """
 const { Metrics, STATES } = await import(process.argv[1]);
 const made = new Metrics();
@@ -119,7 +125,8 @@ def client() -> Shown:
 def _readings() -> list[Reading]:
     return [
         Probe(DB, slowest_ms=3.0), Connections(DB, 20.6, 77), Disk(DB, 40.0), Keys(DB, {"962301": 2}), Mirror(DB, 4.0),
-        Backup(DB, 3600.0), Latencies(DB, {"read": P95(3.0, 200, 3.0)}), Replica(STANDBY),
+        Backup(BACKUPS, 3600.0), Bouncer(Subject(PGBOUNCER, "db:6432"), (_BOUNCER,)),
+        Latencies(DB, {"read": P95(3.0, 200, 3.0)}), Replica(STANDBY),
         Client(APP, pool=ClientPool(3, 2, 0, 10), slow_total=0, cached={"962301": 0.0}),
     ]  # fmt: skip
 
@@ -142,6 +149,8 @@ def _monitor(readings: list[Reading], *, telegram_refuses: bool) -> str:
             {"whatsapp_keys": TableSize(100, 20)}, "2026-01-31T03:00:00Z", True,
         ),
         "disk": DiskFigure("/data", 40.0, 1024),
+        "pgbouncer": BouncerFigure((_BOUNCER,)),
+        "backup": BackupAges({"dump": to_iso(utc_now())}),
         "mirror": MirrorAge(scanned_at=to_iso(utc_now())),
     }  # fmt: skip
     published = Published(now, overview(alerts.board, now), {name: (now, each) for name, each in figures.items()})

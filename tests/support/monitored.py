@@ -89,6 +89,12 @@ class Monitored:
         published = self.monitor.watch.published
         return {str(each.key): f"{each.state} {each.cause}" for each in published.states} if published else {}
 
+    @property
+    def auto_failover(self) -> str:
+        """How it is about a failover that it may ask for; empty before the first look."""
+        published = self.monitor.watch.published
+        return str(published.auto_failover["state"]) if published and published.auto_failover else ""
+
     def wait_until_told(self, *kinds: str) -> None:
         """Everything that was told so far is exactly this, or becomes so."""
         self.wait(lambda: len(self.kept.kinds) >= len(kinds), f"told {kinds}")

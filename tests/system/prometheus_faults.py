@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.support.exposed import APP, CLIENT_JOB, DB, MONITOR_JOB
+from tests.support.exposed import APP, BACKUPS, CLIENT_JOB, DB, MONITOR_JOB
 
 GONE = "gone"
 #: a series as the rules see it: its name and labels that tell it from others
@@ -94,6 +94,18 @@ FAULTS = [
         CLIENT,
     ),
     Fault(
+        "WaSessionBouncerUsed",
+        "PgBouncer, wa_app@whatsapp: its connections are running out (90% are lent out)",
+        {series("bouncer_servers", pool="wa_app@whatsapp", state="active"): "9"},
+        {"pool": "wa_app@whatsapp"},
+    ),
+    Fault(
+        "WaSessionBouncerWaiting",
+        "PgBouncer, wa_app@whatsapp: 6 clients wait for a connection",
+        {series("bouncer_clients", pool="wa_app@whatsapp", state="waiting"): "6"},
+        {"pool": "wa_app@whatsapp", "state": "waiting"},
+    ),
+    Fault(
         "WaSessionSlowQueries",
         "3 queries of more than 500 ms within 5 minutes (client app)",
         {series("client_slow_queries", client="app"): "+1x3"},
@@ -135,9 +147,9 @@ FAULTS = [
     ),
     Fault(
         "WaSessionBackup",
-        f"{DB}: the newest backup is too old, or there is none",
-        {concern("backup"): "1"},
-        {"subject": str(DB)},
+        f"{BACKUPS}: the newest backup is too old, or there is none",
+        {concern("backup", str(BACKUPS)): "1"},
+        {"subject": str(BACKUPS)},
     ),
     Fault(
         "WaSessionRemovableKeys",
@@ -178,6 +190,8 @@ WITHIN = {
     series("server_connections_used_ratio"): "0.8",
     series("pool_connections", client="app", state="active"): "8",
     series("pool_pending_requests", client="app"): "5",
+    series("bouncer_servers", pool="wa_app@whatsapp", state="active"): "8",
+    series("bouncer_clients", pool="wa_app@whatsapp", state="waiting"): "5",
     series("client_slow_queries", client="app"): "+1x2",
     series("query_duration_seconds_count", operation="read"): "+1x2",
     series("replica_lag_bytes", replica="standby"): f"{64 * 1024 * 1024}",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lab import ports
+from tests.support import small_app
 from tests.support.playbooks import Ansible, Played, Unsafe
 from tests.support.synthetic import make_companies
 from tests.system.containers import Host, podman_environment, wait_until
@@ -189,6 +190,91 @@ def test_systemd_starts_a_monitor_anew_that_does_not_move(host: Host, port: int)
 def test_it_runs_again_after_a_reboot_of_the_host(host: Host, port: int) -> None:
     host.restart()
     wait_for_status(host, port, "ok")
+
+
+#: what the session client says where its database is away, over its port and its socket
+STAND_IN = """
+import http.server, json, socketserver, sys, threading
+company, port, place = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+metrics = 'wa_session_pool_max_connections 10\\nwa_session_pool_pending_requests 0\\n'
+metrics += 'wa_session_pool_connections{state="idle"} 1\\nwa_session_pool_connections{state="active"} 0\\n'
+metrics += 'wa_session_cache_age_seconds{company="' + company + '"} 12\\n'
+status = json.dumps({"sessions": [{"company": company, "state": "outage", "outage": {}}]})
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write((metrics if self.path == "/metrics" else status).encode())
+    def address_string(self):
+        return "local"
+
+unix = socketserver.ThreadingUnixStreamServer(place, Handler)
+threading.Thread(target=unix.serve_forever, daemon=True).start()
+http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+AUTO = "baileys-resilience-auto-failover"
+APP, CLIENT_DIR = "/srv/app", "/srv/client"
+
+
+@pytest.fixture
+def application(host: Host) -> dict[str, Any]:
+    """It runs until it is told to stop, and says that it is without its database. Variables of both roles."""
+    client_port = ports.reserve()
+    host.write("/srv/small_app.py", Path(small_app.__file__).read_text())
+    host.write(f"{APP}/app/.env", f"PORT=1\n{small_app.FLAG}=true\n")
+    host.write(f"{APP}/companies", " ".join(company.id for company in COMPANIES))
+    host.run("mkdir", "--parents", CLIENT_DIR)
+    host.write("/srv/stand_in.py", STAND_IN)
+    words = f"/usr/bin/python3 /srv/stand_in.py {COMPANIES[0].id} {client_port} {CLIENT_DIR}/admin.sock"
+    host.unit("stand-in.service", f"[Service]\nExecStart={words}\n")
+    host.run("systemctl", "start", "stand-in.service")
+    word = {
+        each: ["/usr/bin/python3", "/srv/small_app.py", APP, each] for each in ("start", "stop", "status", "health")
+    }
+    host.run(*word["start"])
+    return {
+        "failover_app_dir": f"{APP}/app", "failover_client_dir": CLIENT_DIR, "failover_mirror_interval": 1,
+        "failover_service_manager": "argv", "failover_health_kind": "command",
+        "failover_service_start": word["start"], "failover_service_stop": word["stop"],
+        "failover_service_status": word["status"], "failover_health_command": word["health"],
+        "failover_load_check_script": "", "failover_mode": "restart",
+        "health_monitor_auto_failover": True, "health_monitor_auto_failover_after": 5,
+        "health_monitor_clients": [{"name": "app", "port": client_port, "token": TOKEN}],
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_outage_that_both_see_ends_on_files_by_itself_and_the_application_lives_on(
+    host: Host, database: Cluster, play: Play, port: int, application: dict[str, Any]
+) -> None:
+    play(role="failover", failover_action="mirror", **application)
+    play(**application)
+    assert "changed=0" in play(**application).output
+    assert host.run("systemctl", "is-active", f"{AUTO}.path").stdout.strip() == "active"
+    wait_until(
+        lambda: status_of(host, port)["figures"].get("mirror", {}).get("age_seconds") is not None, 30, "a mirror"
+    )
+    store = f"{APP}/store"
+    assert host.run("cat", store).stdout == "postgres"
+    database.stop()
+    try:
+        wait_until(lambda: host.run("cat", store).stdout == "files", 90, "the application runs from files")
+        wait_until(
+            lambda: host.run("systemctl", "is-active", f"{AUTO}.service", check=False).stdout.strip() == "inactive",
+            30, "the unit has ended",
+        )  # fmt: skip
+    except AssertionError as error:
+        journal = host.run("journalctl", "--unit", UNIT, "--unit", AUTO, "--lines", "60", check=False).stdout
+        raise AssertionError(f"{error}: {status_of(host, port)}\n{journal}") from error
+    finally:
+        database.start()
+    report = json.loads(host.run("cat", "/var/lib/baileys-resilience/auto-failover.json").stdout)
+    assert (report["outcome"], report["request"]["client"]) == ("done", "app")
+    assert host.run("/usr/bin/python3", "/srv/small_app.py", APP, "status", check=False).returncode == 0
+    assert host.run("test", "-e", f"{STATE}/auto-failover/request.json", check=False).returncode == 1
+    play(**{**application, "health_monitor_auto_failover": False})
+    assert host.run("systemctl", "cat", f"{AUTO}.path", f"{AUTO}.service", check=False).returncode != 0
 
 
 @pytest.mark.usefixtures("installed")

@@ -53,7 +53,7 @@ def healthy(what: Shown) -> Iterable[tuple[Series, float]]:
     yield UP, 1.0
     for each in what.samples:
         labels = tuple(sorted(each.labels.items()))
-        steady = 0.0 if each.name in ("wa_session_mirror_age_seconds",) else each.value
+        steady = 0.0 if each.name in ("wa_session_mirror_age_seconds", "wa_session_backup_age_seconds") else each.value
         yield (each.name, labels), steady
 
 

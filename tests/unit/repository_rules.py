@@ -34,6 +34,7 @@ ALLOWED_PARTS = {
     "restore": {"sessions", "steps", "notify", "backup"},
     "failover": {"sessions", "steps", "notify", "restore"},
     "drill": {"sessions", "steps", "notify", "failover"},
+    "automatic": {"sessions", "steps", "notify", "cleanup", "health", "failover"},
 }
 # The command line is the top of the library: it may use every part.
 TOP_FILES = {"__main__.py", "cli.py", "cli"}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from . import __version__
+from .automatic import commands as automatic
 from .drill import commands as drill
 from .errors import ResilienceError, UsageError
 from .failover.configuration import load_settings
@@ -261,6 +262,11 @@ def _drill(options: argparse.Namespace, settings: FailoverSettings, progress: Pr
     return Answer(told.content, told.lines, told.exit_code)
 
 
+def _automatic(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    told = automatic.dispatch(options, settings, progress)
+    return Answer(told.content, told.lines, told.exit_code)
+
+
 _HANDLERS: Dict[str, Handler] = {
     "failover": _operation,
     "failback": _operation,
@@ -272,6 +278,7 @@ _HANDLERS: Dict[str, Handler] = {
     "init-db": _init_db,
     "mirror": _mirror,
     "drill": _drill,
+    "auto-failover": _automatic,
 }
 
 
@@ -317,6 +324,8 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("silence", help="maintenance: let the monitor tell nothing for a while"),
     )
     drill.add_arguments(commands.add_parser("drill", help="a drill of failover and failback: status, heal"))
+    asked = "for systemd: the failover that the monitor asked for, if both signals are there"
+    automatic.add_arguments(commands.add_parser("auto-failover", help=asked))
     return parser
 
 

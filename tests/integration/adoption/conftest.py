@@ -84,11 +84,18 @@ class Reader:
             # A job for a cron that nobody runs: a test leaves nothing with the machine's own.
             "failover_scheduler": "cron",
             "failover_cron_dir": str(host / "cron"),
+            # The monitor is written down and not started: that wants a user and a systemd.
+            "health_monitor_manage_user": False,
+            "health_monitor_manage_service": False,
+            "health_monitor_config_file": str(host / "etc" / "monitor.json"),
+            "health_monitor_state_dir": str(host / "monitor"),
+            "health_monitor_unit_dir": str(host / "units"),
         }
 
     def run(self, script: str, *, expect: int = 0) -> str:
         """Run a block of the page as its reader does, typing the password where he is asked for it."""
-        (self.folder / "host" / "cron").mkdir(parents=True, exist_ok=True)
+        for each in ("cron", "units"):
+            (self.folder / "host" / each).mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", self.translate(script)],
             cwd=self.folder, env=self._environment(), input=f"{self.password}\n", stdout=subprocess.PIPE,

@@ -56,6 +56,7 @@ def test_the_figures_of_the_client_are_read_over_its_port(running: Monitored) ->
     assert (figure.pool.max, figure.pool.waiting) == (10, 0)
     assert figure.slow_total is not None
     assert figure.cached == {}, "no outage yet, so no age of a cache"
+    assert sum(buckets[-1][1] for buckets in figure.times.values()) > 0, "it has loaded its sessions"
     assert running.states()["client app: cache"].strip() == "OK"
 
 

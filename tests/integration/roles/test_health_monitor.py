@@ -17,6 +17,7 @@ import yaml
 
 from baileys_resilience.health.alerts.settings import AlertSettings
 from baileys_resilience.health.monitor.configuration import ClientSettings, MonitorSettings, load_monitor_settings
+from baileys_resilience.health.monitor.requesting import AutoFailoverSettings
 from baileys_resilience.notify import NotifySettings
 from baileys_resilience.postgres import ConnectParams
 from tests.support.playbooks import Ansible, Played, Unsafe, tree
@@ -168,6 +169,49 @@ def test_the_unit_hands_over_what_only_root_may_read(
     assert f"ReadWritePaths={tmp_path}/host/state" in unit
 
 
+AUTO_UNITS = {"baileys-resilience-auto-failover.path", "baileys-resilience-auto-failover.service"}
+
+
+def test_an_automatic_failover_is_there_where_it_is_set_and_gone_where_it_is_not(
+    ansible: Ansible, variables: dict[str, Any], tmp_path: Path
+) -> None:
+    host = tmp_path / "host"
+    (tmp_path / "failover.json").write_text("{}")
+    auto = {
+        **variables, "health_monitor_auto_failover": True, "health_monitor_auto_failover_after": 90,
+        "health_monitor_failover_config_file": str(tmp_path / "failover.json"),
+        "health_monitor_clients": [{"name": "app", "directory": "/var/lib/baileys-resilience-client"}],
+    }  # fmt: skip
+    assert changed(play(ansible, auto, "--check")) > 0
+    assert tree(host) == {}
+    assert changed(play(ansible, auto)) > 0
+    assert set(tree(host)) == {"monitor.json", UNIT, "state", *AUTO_UNITS}
+    assert load_monitor_settings(host / "monitor.json").auto_failover == AutoFailoverSettings("localhost", 90.0)
+    service = (host / "baileys-resilience-auto-failover.service").read_text()
+    assert (
+        f'"/usr/local/bin/baileys-resilience" "--config" "{tmp_path}/failover.json" "auto-failover"'
+        f' "--monitor" "{host}/monitor.json" "--user" "baileys-resilience-monitor"\n'
+    ) in service
+    path = (host / "baileys-resilience-auto-failover.path").read_text()
+    assert f"PathExists={host}/state/auto-failover/request.json\n" in path
+    assert changed(play(ansible, auto)) == 0
+    assert changed(play(ansible, {**auto, "health_monitor_auto_failover": False})) > 0
+    assert set(tree(host)) == {"monitor.json", UNIT, "state"}
+
+
+@pytest.mark.parametrize(("given", "said"), [({}, "health_monitor_clients is empty"), (
+    {"health_monitor_clients": [{"name": "app", "directory": "/x"}], "health_monitor_failover_config_file": "/none"},
+    "there is no /none on this host",
+)])  # fmt: skip
+def test_an_automatic_failover_that_could_never_come_about_is_refused(
+    ansible: Ansible, variables: dict[str, Any], tmp_path: Path, given: dict[str, Any], said: str
+) -> None:
+    played = play(ansible, {**variables, "health_monitor_auto_failover": True, **given})
+    assert played.returncode != 0
+    assert said in " ".join(played.output.split())
+    assert tree(tmp_path / "host") == {}
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -194,4 +238,9 @@ def test_a_host_that_nothing_would_run_it_on_is_refused(
     played = play(ansible, variables, "--extra-vars", json.dumps(without))
     assert played.returncode != 0
     assert "has no systemd" in " ".join(played.output.split())
+    assert tree(tmp_path / "host") == {}
+    skipped = {**without, "health_monitor_without_systemd": "skip"}
+    played = play(ansible, variables, "--extra-vars", json.dumps(skipped))
+    assert changed(played) == 0
+    assert "It is left out" in played.output
     assert tree(tmp_path / "host") == {}

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host after baileys.resilience.site: toolkit, configuration, daily check, and a mirror that follows."""
+"""A host after baileys.resilience.site: toolkit, configuration, daily check, a mirror that follows, and a monitor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from testinfra.host import Host
 
 MIRROR = "baileys-resilience-mirror.service"
 TIMER = "baileys-resilience-check.timer"
+MONITOR = "baileys-resilience-monitor.service"
 CONFIG = "/etc/baileys-resilience/failover.json"
+MONITOR_CONFIG = "/etc/baileys-resilience/monitor.json"
 STATE = "/var/lib/baileys-resilience"
 COMPANIES = ["962401", "962402"]
 
@@ -45,7 +47,7 @@ def assert_follows(blank: Host, database: Host, key: str) -> None:
     wait_until(lambda: keys(blank) == wanted, 30, f"the mirror holds the row that was written: {wanted}")
 
 
-@pytest.mark.parametrize("unit", [MIRROR, TIMER])
+@pytest.mark.parametrize("unit", [MIRROR, TIMER, MONITOR])
 def test_the_units_run_and_come_back_at_boot(blank: Host, unit: str) -> None:
     service = blank.service(unit)
     assert service.is_running
@@ -74,7 +76,17 @@ def test_the_password_is_in_the_configuration_and_nowhere_else(blank: Host) -> N
     # As JSON holds it, and as it is
     for form in (password, json.dumps(password)[1:-1]):
         found = blank.run("grep -rlIF -e %s /etc /opt /usr/local /var /root /home", form).stdout.split()
-        assert set(found) <= {CONFIG}
+        assert set(found) <= {CONFIG, MONITOR_CONFIG}
+
+
+def test_the_monitor_watches_the_database_and_the_mirror(blank: Host) -> None:
+    def figures() -> dict[str, Any]:
+        shown = blank.run("baileys-resilience --json health").stdout
+        found: dict[str, Any] = json.loads(shown).get("figures", {}) if shown.startswith("{") else {}
+        return found
+
+    wait_until(lambda: {"database", "mirror", "keys"} <= set(figures()), 60, "everything was looked at")
+    assert figures()["database"]["error"] == ""
 
 
 def test_the_mirror_follows_what_is_written_now(blank: Host, database: Host) -> None:

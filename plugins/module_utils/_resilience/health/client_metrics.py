@@ -31,6 +31,10 @@ _WAITING = "wa_session_pool_pending_requests"
 _DURATION = "wa_session_query_duration_seconds_bucket"
 
 
+#: upper limit in seconds and how many were at most as long, by growing limits
+Buckets = List[Tuple[float, float]]
+
+
 class Sample(NamedTuple):
     name: str
     labels: Mapping[str, str]
@@ -145,12 +149,25 @@ def _is_count(value: float) -> bool:
 
 def queries_of(samples: List[Sample]) -> Dict[str, Summary]:
     """The application's own times by operation, since it started."""
-    buckets: Dict[str, List[Tuple[float, float]]] = {}
+    return {name: summary_of_histogram(found) for name, found in buckets_of(samples).items()}
+
+
+def buckets_of(samples: List[Sample]) -> Dict[str, Buckets]:
+    """The histogram of the application's queries by operation. What is no count of a limit is passed over."""
+    found: Dict[str, Buckets] = {}
     for each in samples:
-        if each.name == _DURATION and "le" in each.labels:
-            limit = float("inf") if each.labels["le"] == "+Inf" else float(each.labels["le"])
-            buckets.setdefault(each.labels.get("operation", ""), []).append((limit, each.value))
-    return {name: summary_of_histogram(sorted(found)) for name, found in sorted(buckets.items())}
+        limit = _limit(each.labels.get("le", "")) if each.name == _DURATION else None
+        if limit is not None and _is_count(each.value):
+            found.setdefault(each.labels.get("operation", ""), []).append((limit, each.value))
+    return {name: sorted(buckets) for name, buckets in sorted(found.items())}
+
+
+def _limit(text: str) -> Optional[float]:
+    try:
+        limit = float(text)  # "+Inf" is a number, too
+    except ValueError:
+        return None
+    return limit if limit > 0 else None
 
 
 def client_error(error: ResilienceError, figure: str = FIGURE) -> Finding:
@@ -182,7 +199,7 @@ def judge_client_pool(pool: Optional[ClientPool], thresholds: PoolThresholds) ->
 _SLOW = "wa_session_slow_queries_total"
 _CACHE_AGE = "wa_session_cache_age_seconds"
 #: what the monitor looks at each few seconds
-WATCHED = frozenset({_CONNECTIONS, _MAX, _WAITING, _SLOW, _CACHE_AGE})
+WATCHED = frozenset({_CONNECTIONS, _MAX, _WAITING, _SLOW, _CACHE_AGE, _DURATION})
 
 
 def slow_total(samples: List[Sample]) -> Optional[int]:

@@ -7,11 +7,12 @@ transactions.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, List
 
 from .._thirdparty import require
-from ..errors import UsageError
+from ..errors import Refused, Unavailable, UsageError
 from ..postgres import ConnectParams, Deadline, connect_once_within, translated
 from .findings import OK, WARNING, Finding
 from .thresholds import PoolThresholds
@@ -19,6 +20,8 @@ from .thresholds import PoolThresholds
 FIGURE = "pgbouncer"
 #: PgBouncer's own database, which is its console
 CONSOLE = "pgbouncer"
+#: it gives no error code, and refuses before the login is over
+_NOT_ALLOWED = re.compile(r"not allowed|no such user|(login|authentication) failed")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class BouncerPool:
     @property
     def used_percent(self) -> float:
         return round(100.0 * self.servers_active / self.pool_size, 1) if self.pool_size else 0.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.user}@{self.database}"
 
     def as_dict(self) -> Dict[str, object]:
         return {**vars(self), "used_percent": self.used_percent}
@@ -71,7 +78,17 @@ def console_params(dsn: str) -> ConnectParams:
 def read_bouncer(params: ConnectParams, *, seconds: float) -> List[BouncerPool]:
     """The pools, without that of the console itself. Raises typed errors."""
     operation = "read pools of PgBouncer"
-    connection = connect_once_within(params, seconds, operation=operation)
+    try:
+        connection = connect_once_within(params, seconds, operation=operation)
+    except Unavailable as exc:
+        if _NOT_ALLOWED.search(exc.cause) is None:
+            raise
+        raise Refused(
+            exc.cause,
+            operation=operation,
+            subject=params.where,
+            hint="name the user in stats_users of pgbouncer.ini, and give its password",
+        ) from exc
     try:
         connection.autocommit = True
         watch = Deadline(connection, seconds, operation=operation, subject=params.where)
@@ -108,7 +125,7 @@ def _pool(row: Dict[str, Any], sizes: Dict[str, int]) -> BouncerPool:
 def judge_bouncer(pools: List[BouncerPool], thresholds: PoolThresholds) -> Finding:
     causes = []
     for pool in pools:
-        name = f"{pool.user}@{pool.database}"
+        name = pool.name
         if pool.used_percent > thresholds.used_percent:
             causes.append(f"{pool.servers_active} of {pool.pool_size} connections of {name} are used")
         if pool.clients_waiting > thresholds.waiting:

@@ -9,14 +9,13 @@ Format: docs/formats/mirror.md.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
 from ..clock import age_seconds, from_iso
-from ..errors import ResilienceError, StoreError
-from ..files import translate_os_error, write_json
+from ..files import write_json
+from .age_file import read_age_file
 
 FORMAT = "baileys-resilience/mirror-age"
 VERSION = 1
@@ -47,29 +46,12 @@ def write_mirror_age(path: Path, age: MirrorAge) -> None:
 
 def read_mirror_age(path: Path) -> Optional[MirrorAge]:
     """None where there is no such file. Raises StoreError for one that is damaged or of another version."""
-    try:
-        content: Any = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as exc:
-        raise translate_os_error(exc, "read age of the mirror", path) from exc
-    except ValueError as exc:
-        raise _damaged(path, "it is no JSON") from exc
-    try:
-        if content["format"] != FORMAT or content["version"] != VERSION:
-            raise ValueError(f"it is not {FORMAT} of version {VERSION}")
-        found = MirrorAge(**{name: each for name, each in content.items() if name not in ("format", "version")})
-        if found.scanned_at:
-            from_iso(found.scanned_at)
-    except (KeyError, TypeError, ValueError, AttributeError, ResilienceError) as exc:
-        raise _damaged(path, str(exc)) from exc
+    hint = "it is written anew by the mirror's next scan: is its service of the same release?"
+    return read_age_file(path, "mirror", FORMAT, VERSION, _made, hint=hint)
+
+
+def _made(content: Dict[str, Any]) -> MirrorAge:
+    found = MirrorAge(**content)
+    if found.scanned_at:
+        from_iso(found.scanned_at)
     return found
-
-
-def _damaged(path: Path, cause: str) -> StoreError:
-    return StoreError(
-        f"cannot be read: {cause}",
-        operation="read age of the mirror",
-        subject=str(path),
-        hint="it is written anew by the mirror's next scan: is its service of the same release?",
-    )

@@ -32,6 +32,7 @@ from baileys_resilience.health.alerts.model import (
     DATABASE,
     GOOD,
     MISSING,
+    PGBOUNCER,
     REPLICA,
     SUBJECT_KINDS,
     Moment,
@@ -43,6 +44,7 @@ from baileys_resilience.health.alerts.readings import (
     P95,
     Aside,
     Backup,
+    Bouncer,
     Client,
     Connections,
     Disk,
@@ -56,6 +58,7 @@ from baileys_resilience.health.alerts.readings import (
 from baileys_resilience.health.alerts.rules import Rules, cause_of
 from baileys_resilience.health.alerts.settings import AlertSettings
 from baileys_resilience.health.client_metrics import ClientPool
+from baileys_resilience.health.pgbouncer import BouncerPool
 from baileys_resilience.health.thresholds import KeyThresholds, LatencyThresholds, PoolThresholds
 from tests.support.time_lines import BOOTED, EPOCH
 
@@ -74,6 +77,11 @@ def well(**changes: Any) -> Client:
     return Client(APP, **{**values, **changes})
 
 
+def bouncer(active: int, waiting: int) -> Bouncer:
+    pool = BouncerPool("wa", "app", 1, waiting, active, 0, 0.0, 100, "transaction")
+    return Bouncer(Subject(PGBOUNCER, "b:6432"), (pool,))
+
+
 EDGES = [
     (Connections(DB, 80.0, 4), Connections(DB, 80.1, 4), "connections_used"),
     (Disk(DB, 90.0), Disk(DB, 90.5), "disk_full"),
@@ -83,11 +91,18 @@ EDGES = [
     (Mirror(DB, 1.0), Mirror(DB, 1.0, "no such file"), "mirror_unusable"),
     (Backup(Subject(BACKUP, "nightly"), 93600.0), Backup(Subject(BACKUP, "nightly"), 93601.0), "backup_old"),
     (Backup(Subject(BACKUP, "nightly"), 0.0), Backup(Subject(BACKUP, "nightly"), None), "backup_missing"),
+    (
+        Backup(Subject(BACKUP, "b"), 600.0, kind="wal", limit_seconds=600.0),
+        Backup(Subject(BACKUP, "b"), 601.0, kind="wal", limit_seconds=600.0),
+        "backup_old",
+    ),
     (Replica(Subject(REPLICA, "r"), 64 * MB, 0), Replica(Subject(REPLICA, "r"), 64 * MB + 1, 0), "replica_lag"),
     (Replica(Subject(REPLICA, "r"), 1, 30), Replica(Subject(REPLICA, "r"), 1, 30.5), "replica_lag"),
     (Replica(Subject(REPLICA, "r"), 0, 3600), Replica(Subject(REPLICA, "r"), 1, 3600), "replica_lag"),
     (well(pool=ClientPool(2, 8, 5, 10)), well(pool=ClientPool(1, 9, 0, 10)), "pool_used"),
     (well(pool=ClientPool(2, 8, 5, 10)), well(pool=ClientPool(0, 10, 6, 10)), "pool_waiting"),
+    (bouncer(80, 5), bouncer(81, 0), "bouncer_used"),
+    (bouncer(80, 5), bouncer(0, 6), "bouncer_waiting"),
     (well(), well(cached={"962301": 0.0, "962302": 3.0}), "cache_in_use"),
     (well(), Client(APP, hangs=True), "client_hangs"),
     (Latencies(DB, {"read": P95(150, 100, 50)}), Latencies(DB, {"read": P95(151, 100, 50)}), "slower_than_usual"),
@@ -121,6 +136,7 @@ def test_every_cause_can_come_out_of_a_rule() -> None:
         Mirror(DB, 1.0, problem="x"),
         Backup(Subject(BACKUP, "b"), 1.0, problem="x"),
         Replica(Subject(REPLICA, "r"), problem="x"),
+        Bouncer(Subject(PGBOUNCER, "b:6432"), problem="x"),
         Client(APP, problem="x"),
         Latencies(DB, problem="x"),
     ],

@@ -30,6 +30,10 @@ wa_session_slow_queries_total{operation="set"} 1
 wa_session_cache_age_seconds{company="962301"} 12.5
 wa_session_cache_age_seconds{company="962302"} 0
 wa_session_cache_keys{company="962301"} 5
+wa_session_query_duration_seconds_bucket{le="0.1",operation="load"} 7
+wa_session_query_duration_seconds_bucket{le="+Inf",operation="load"} 8
+wa_session_query_duration_seconds_bucket{le="x",operation="load"} 8
+wa_session_query_duration_seconds_bucket{le="0.5",operation="load"} NaN
 """
 
 
@@ -58,6 +62,12 @@ def test_what_it_says_is_read() -> None:
     assert found.pool == ClientPool(3, 1, 2, 10)
     assert found.slow_total == 5
     assert found.cached == {"962301": 12.5, "962302": 0.0}
+
+
+def test_its_histogram_is_read_and_what_is_no_count_passed_over() -> None:
+    with client(TEXT) as port:
+        figure = ClientSource("app", port=port, token=TOKEN, deadline_seconds=30.0).look().figure
+    assert figure.times == {"load": [(0.1, 7.0), (float("inf"), 8.0)]}
 
 
 def test_a_client_without_slow_queries_and_outages_has_none() -> None:

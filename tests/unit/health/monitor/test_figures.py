@@ -18,6 +18,7 @@ from baileys_resilience.health.alerts.settings import AlertSettings
 from baileys_resilience.health.client_metrics import ClientPool, parsed
 from baileys_resilience.health.key_ages import CompanyAges, KeyAges, TableSize, TypeAges
 from baileys_resilience.health.latency import CONNECT
+from baileys_resilience.health.monitor.bouncer import BouncerFigure
 from baileys_resilience.health.monitor.clients import ClientFigure
 from baileys_resilience.health.monitor.database import DatabaseFigure
 from baileys_resilience.health.monitor.metrics import OTHERS, Metrics
@@ -25,7 +26,9 @@ from baileys_resilience.health.monitor.replication import ReplicaState
 from baileys_resilience.health.monitor.status import as_status
 from baileys_resilience.health.monitor.surroundings import DiskFigure
 from baileys_resilience.health.monitor.watch import Published
+from baileys_resilience.health.pgbouncer import BouncerPool
 from baileys_resilience.health.server_pool import Limits, ServerPool
+from baileys_resilience.sessions.backup_age import BackupAges
 from baileys_resilience.sessions.mirror_age import MirrorAge
 from tests.support.time_lines import EPOCH
 
@@ -51,6 +54,8 @@ FIGURES: dict[str, Any] = {
     "keys": many_keys(3),
     "disk": DiskFigure("/data", 91.5, 1024),
     "mirror": MirrorAge(scanned_at="2026-01-31T03:00:00Z"),
+    "pgbouncer": BouncerFigure((BouncerPool("wa", "app", 4, 2, 3, 0, 1.5, 3, "transaction"),)),
+    "backup": BackupAges({"dump": "2026-01-31T03:00:00Z"}),
 }
 
 
@@ -94,6 +99,10 @@ def test_every_figure_has_its_name() -> None:
         "wa_session_pool_connections{client=app,state=active}": 2.0,
         "wa_session_pool_max_connections{client=app}": 10.0,
         "wa_session_pool_pending_requests{client=app}": 1.0,
+        "wa_session_bouncer_clients{pool=app@wa,state=waiting}": 2.0,
+        "wa_session_bouncer_servers{pool=app@wa,state=active}": 3.0,
+        "wa_session_bouncer_pool_size{pool=app@wa}": 3.0,
+        "wa_session_bouncer_longest_wait_seconds{pool=app@wa}": 1.5,
         "wa_session_client_up{client=app}": 1.0,
         "wa_session_client_up{client=gone}": 0.0,
         "wa_session_client_cached_companies{client=app}": 1.0,
@@ -117,6 +126,7 @@ def test_every_figure_has_its_name() -> None:
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found["wa_session_mirror_age_seconds"] > 0
+    assert found["wa_session_backup_age_seconds{kind=dump}"] > 0
 
 
 def test_a_database_that_is_down_is_down_and_open() -> None:

@@ -76,6 +76,8 @@ def test_severity_command_and_note_are_those_of_the_cause() -> None:
         ("WaSessionConnectionsUsed", "pool_used_percent", "> {0.01}"),
         ("WaSessionPoolUsed", "pool_used_percent", "> {0.01}"),
         ("WaSessionPoolWaiting", "pool_waiting", "> {1}"),
+        ("WaSessionBouncerUsed", "pool_used_percent", "> {0.01}"),
+        ("WaSessionBouncerWaiting", "pool_waiting", "> {1}"),
         ("WaSessionSlowQueries", "slow_queries", "[5m])) >= {1}"),
         ("WaSessionSlowQueries", "query_ms", 'le="{0.001}"'),
         ("WaSessionReplicaLag", "lag_bytes", "> {1}"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,9 +42,9 @@ def text(of: dict[str, Any], *remarks: str, **options: Any) -> str:
 
 def test_each_part_has_its_line() -> None:
     lines = text(content()).splitlines()
-    assert [line.split("  ")[0] for line in lines if line][:11] == [
-        "OVERALL", "database", "latency", "connections", "client app", "client gone", "keys", "key ages", "replicas",
-        "mirror", "disk",
+    assert [line.split("  ")[0] for line in lines if line][:13] == [
+        "OVERALL", "database", "latency", "connections", "client app", "client gone", "pgbouncer", "keys", "key ages",
+        "replicas", "mirror", "disk", "backup",
     ]  # fmt: skip
     assert lines[0].startswith("OVERALL       ok       2")
     assert "database      ok       db:5432/whatsapp: serves" in lines
@@ -54,6 +55,8 @@ def test_each_part_has_its_line() -> None:
         in lines
     )
     assert "client gone   ok       does not answer" in lines
+    assert "pgbouncer     unknown  app@wa 3 of 3 lent out, 2 wait" in lines
+    assert any(re.match(r"backup        unknown  dump \d+ d \d+ h old", line) for line in lines)
     assert "keys          unknown  30 of 3 companies, 0.0 MB; 3 may go, 6 are old" in lines
     assert "key ages               <1d 30" in lines
     assert "replicas      unknown  standby 0.0 MB behind" in lines
@@ -63,13 +66,22 @@ def test_each_part_has_its_line() -> None:
     assert "Not looked at: a sentence" in lines
 
 
+def test_a_failover_that_may_be_asked_for_has_a_line() -> None:
+    assert "auto failover" not in text(content())
+    asked = {"state": "waits for both signals", "after_seconds": 60.0, "asked_at": None}
+    assert "auto failover          waits for both signals" in text(content(auto_failover=asked)).splitlines()
+
+
 def test_the_last_hour_counts_more_than_the_last_look() -> None:
     hour = [
         {"subject": "database db:5432/whatsapp", "operation": "read", **HOUR},
         {"subject": "database db:5432/whatsapp", "operation": "write", **HOUR, "samples": 0},
         {"subject": "client app", "operation": "get", **HOUR},
+        {"subject": "client app", "operation": "load", **HOUR, "p95_ms": 31.0},
     ]
-    assert "latency       ok       read 1.2/2.5/13 ms (P50/P95/P99 of the last hour)" in text(content(latency=hour))
+    lines = text(content(latency=hour))
+    assert "latency       ok       read 1.2/2.5/13 ms (P50/P95/P99 of the last hour)" in lines
+    assert "run without the database; P95 of load 31 ms\n" in lines
 
 
 def test_a_trouble_says_what_was_seen_and_what_to_run() -> None:

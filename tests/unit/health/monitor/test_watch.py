@@ -209,12 +209,14 @@ def test_subjects_that_are_no_longer_configured_are_forgotten(desk: Desk) -> Non
     assert desk.delivery.kinds == []
 
 
-def test_a_replica_that_nobody_named_is_forgotten_when_it_is_gone_at_the_start(desk: Desk) -> None:
-    def seen(*names: str) -> Look:
-        readings: list[Reading] = [Probe(DB, slowest_ms=1.0), *(Replica(Subject(REPLICA, each)) for each in names)]
-        states = tuple(ReplicaState(each, True, 0, 0.0) for each in names)
-        return Look(readings, DatabaseFigure({"read": 0.001}, replicas=states))
+def seen(*names: str, all_of_them: bool = True) -> Look:
+    """A database with these replicas."""
+    readings: list[Reading] = [Probe(DB, slowest_ms=1.0), *(Replica(Subject(REPLICA, each)) for each in names)]
+    states = tuple(ReplicaState(each, True, 0, 0.0) for each in names)
+    return Look(readings, DatabaseFigure({"read": 0.001}, replicas=states, sees_replicas=all_of_them))
 
+
+def test_a_replica_that_nobody_named_is_forgotten_when_it_is_gone_at_the_start(desk: Desk) -> None:
     desk.take(seen("here", "gone"))
     desk.start().keep_only([DB])
     desk.take(down())
@@ -224,6 +226,34 @@ def test_a_replica_that_nobody_named_is_forgotten_when_it_is_gone_at_the_start(d
     assert "replica here: lag" in desk.states()
     desk.take(seen(), 30)
     assert desk.delivery.kinds == ["unknown"], "from now on it is missed"
+
+
+def test_a_replica_that_was_dropped_is_forgotten_after_an_hour_and_that_is_said_once(desk: Desk) -> None:
+    desk.watch.keep_only([DB, Subject(REPLICA, "named")])
+    desk.take(seen("here", "named", "dropped"))
+    desk.take(seen("here"), 700)
+    assert desk.delivery.kinds[:2] == ["unknown", "unknown"]
+    assert "replica dropped: lag" in desk.states()
+    desk.take(seen("here"), 100)
+    assert "replica dropped: lag" not in desk.states()
+    assert {"replica here: lag", "replica named: lag"} < set(desk.states()), "what must be there is missed for ever"
+    assert [each.title for each in desk.delivery.told if each.tags["kind"] == "forgotten"] == [
+        "replica dropped: is watched no longer"
+    ]
+    desk.take(seen("here", "dropped"))
+    assert desk.states()["replica dropped: lag"] == "OK"
+
+
+def test_a_replica_is_not_taken_for_dropped_while_nobody_could_see_it(desk: Desk) -> None:
+    desk.take(seen("away"))
+    desk.take(seen(), 600)
+    desk.take(down(), 800)
+    desk.take(seen(all_of_them=False), 800)
+    desk.take(seen(), 600)
+    assert "replica away: lag" in desk.states()
+    desk.take(seen("away"), 3)
+    desk.take(seen(), 600)
+    assert "replica away: lag" in desk.states(), "the hour begins anew"
 
 
 def test_what_is_degraded_is_said_once(desk: Desk) -> None:

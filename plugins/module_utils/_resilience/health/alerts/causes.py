@@ -48,6 +48,7 @@ class Cause:
 
 SERVES, CONNECTIONS, DISK, LATENCY, KEYS, MIRROR = "serves", "connections", "disk", "latency", "keys", "mirror"
 OLD_KEYS, LAG, BACKUP, ANSWERS, POOL, CACHE, SLOW = "old keys", "lag", "backup", "answers", "pool", "cache", "slow"
+BOUNCER = "bouncer"
 
 _CONCERNS = (
     Concern(SERVES, CRITICAL, quick=True),
@@ -56,6 +57,7 @@ _CONCERNS = (
     Concern(DISK, CRITICAL, quick=True),
     Concern(CONNECTIONS, WARNING, held=True, explained_by=(SERVES,)),
     Concern(POOL, WARNING, held=True, explained_by=(SERVES, ANSWERS)),
+    Concern(BOUNCER, WARNING, held=True, explained_by=(SERVES,)),
     # Each slow query is in the application's own Sentry already.
     Concern(SLOW, WARNING, proven=True, explained_by=(SERVES, ANSWERS), services=("telegram",)),
     Concern(LATENCY, WARNING, held=True, explained_by=(SERVES, ANSWERS)),
@@ -77,6 +79,7 @@ _LOCKS = (
     " WHERE granted AND mode LIKE '%ExclusiveLock';"
 )
 _UNREACHABLE = "see the runbook, 1. PostgreSQL is unreachable"
+_BOUNCER = "on its console (database pgbouncer); look at slow queries first, then raise pool_size"
 _IDLE = "end what is idle, or raise the limit"
 
 _CAUSES = (
@@ -121,6 +124,8 @@ _CAUSES = (
     ),
     Cause("pool_used", POOL, "the application's connections are running out", _HEALTH),
     Cause("pool_waiting", POOL, "operations wait for a connection", _HEALTH),
+    Cause("bouncer_used", BOUNCER, "the connections of PgBouncer are running out", "SHOW POOLS;", _BOUNCER),
+    Cause("bouncer_waiting", BOUNCER, "clients wait for a connection of PgBouncer", "SHOW POOLS;", _BOUNCER),
     Cause(
         "cache_in_use",
         CACHE,

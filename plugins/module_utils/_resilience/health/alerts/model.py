@@ -15,7 +15,8 @@ from ..findings import CRITICAL, UNKNOWN, WARNING
 
 #: kinds of subjects
 DATABASE, CLIENT, COMPANY, REPLICA, BACKUP = "database", "client", "company", "replica", "backup"
-SUBJECT_KINDS = (DATABASE, CLIENT, COMPANY, REPLICA, BACKUP)
+PGBOUNCER = "pgbouncer"
+SUBJECT_KINDS = (DATABASE, CLIENT, COMPANY, REPLICA, BACKUP, PGBOUNCER)
 #: what a look at a subject says. ASIDE: nothing was to be judged now, which is no lack: all stays as it is
 GOOD, BAD, MISSING, ASIDE = "good", "bad", "missing", "aside"
 #: kinds of notices

@@ -12,6 +12,7 @@ from typing import Mapping, Optional, Tuple, Union
 
 from ...errors import ResilienceError
 from ..client_metrics import ClientPool
+from ..pgbouncer import BouncerPool
 from .model import Subject
 
 
@@ -84,10 +85,23 @@ class Replica:
 
 @dataclass(frozen=True)
 class Backup:
-    """The newest validated one; ``age_seconds`` is None where there is none."""
+    """The newest validated one, of the ``kind`` that is nearest to its limit; ``age_seconds`` is None where there is
+    none. ``limit_seconds`` is that of its kind, where it has one of its own.
+    """
 
     subject: Subject
     age_seconds: Optional[float] = None
+    problem: str = ""
+    kind: str = ""
+    limit_seconds: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Bouncer:
+    """The pools of a PgBouncer; none while nobody has used it."""
+
+    subject: Subject
+    pools: Tuple[BouncerPool, ...] = ()
     problem: str = ""
 
 
@@ -131,4 +145,4 @@ class Aside:
     concerns: Tuple[str, ...]
 
 
-Reading = Union[Aside, Probe, Connections, Disk, Keys, Mirror, Replica, Backup, Client, Latencies]
+Reading = Union[Aside, Probe, Connections, Disk, Keys, Mirror, Replica, Backup, Bouncer, Client, Latencies]

@@ -24,7 +24,20 @@ from ...postgres import NO_SLOT
 from ..latency import CONNECT
 from . import causes as c
 from .model import ASIDE, BAD, GOOD, MISSING, Key, Moment, Subject, Verdict
-from .readings import Aside, Backup, Client, Connections, Disk, Keys, Latencies, Mirror, Probe, Reading, Replica
+from .readings import (
+    Aside,
+    Backup,
+    Bouncer,
+    Client,
+    Connections,
+    Disk,
+    Keys,
+    Latencies,
+    Mirror,
+    Probe,
+    Reading,
+    Replica,
+)
 from .settings import AlertSettings
 from .slow import SlowQueries
 
@@ -46,6 +59,7 @@ class Rules:
             Mirror: self._mirror,
             Replica: self._replica,
             Backup: self._backup,
+            Bouncer: self._bouncer,
             Client: self._client,
             Latencies: self._latencies,
         }
@@ -135,13 +149,13 @@ class Rules:
             yield _by_age(reading.subject, c.MIRROR, "mirror_old", reading.age_seconds, limit)
 
     def _backup(self, reading: Backup, _now: Moment) -> Iterator[Verdict]:
-        limit = self.settings.backup_age_seconds
+        limit = reading.limit_seconds or self.settings.backup_age_seconds
         if reading.problem:
             yield _missing(reading.subject, c.BACKUP, reading.problem)
         elif reading.age_seconds is None:
             yield _bad(reading.subject, c.BACKUP, "backup_missing", "no validated backup was found")
         else:
-            yield _by_age(reading.subject, c.BACKUP, "backup_old", reading.age_seconds, limit)
+            yield _by_age(reading.subject, c.BACKUP, "backup_old", reading.age_seconds, limit, reading.kind)
 
     def _replica(self, reading: Replica, _now: Moment) -> Iterator[Verdict]:
         limits, missing = self.settings, reading.behind_bytes
@@ -183,6 +197,22 @@ class Rules:
             return _good(reading.subject, c.POOL)
         evidence = f"{pool.active} of {pool.max} connections are used, {pool.waiting} operations wait for one"
         return _bad(reading.subject, c.POOL, "pool_waiting" if waiting else "pool_used", evidence)
+
+    def _bouncer(self, reading: Bouncer, _now: Moment) -> Iterator[Verdict]:
+        limits = self.settings
+        if reading.problem:
+            yield _missing(reading.subject, c.BOUNCER, reading.problem)
+            return
+        waiting = [each for each in reading.pools if each.clients_waiting > limits.pool_waiting]
+        used = [each for each in reading.pools if each.used_percent > limits.pool_used_percent]
+        if not (waiting or used):
+            yield _good(reading.subject, c.BOUNCER)
+            return
+        seen = "; ".join(
+            f"{each.name}: {each.servers_active} of {each.pool_size} are lent out, {each.clients_waiting} clients wait"
+            for each in (waiting or used)[:_SHOWN]
+        )
+        yield _bad(reading.subject, c.BOUNCER, "bouncer_waiting" if waiting else "bouncer_used", seen)
 
     def _latencies(self, reading: Latencies, _now: Moment) -> Iterator[Verdict]:
         limits, key = self.settings, Key(reading.subject, c.LATENCY)
@@ -250,10 +280,10 @@ def _cache(reading: Client) -> Verdict:
     return _bad(reading.subject, c.CACHE, "cache_in_use", evidence, companies=tuple(longest[:_SHOWN]))
 
 
-def _by_age(subject: Subject, concern: str, cause: str, age_seconds: float, limit: float) -> Verdict:
+def _by_age(subject: Subject, concern: str, cause: str, age_seconds: float, limit: float, which: str = "") -> Verdict:
     if age_seconds <= limit:
         return _good(subject, concern)
-    return _bad(subject, concern, cause, f"it is {in_words(age_seconds)} old, more than {in_words(limit)}")
+    return _bad(subject, concern, cause, f"{which or 'it'} is {in_words(age_seconds)} old, more than {in_words(limit)}")
 
 
 def _good(subject: Subject, concern: str) -> Verdict:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import List, Mapping, Optional
 
@@ -14,8 +14,10 @@ from ..alerts.model import CLIENT, Subject
 from ..alerts.readings import Client, Reading
 from ..client_metrics import (
     WATCHED,
+    Buckets,
     ClientPool,
     Sample,
+    buckets_of,
     cached_seconds,
     pool_of,
     read_metrics,
@@ -27,13 +29,14 @@ from .source import Look
 
 @dataclass(frozen=True)
 class ClientFigure:
-    """``answers`` is False where nothing else is known."""
+    """``answers`` is False where nothing else is known. ``times`` is its histogram by operation, since its start."""
 
     name: str
     answers: bool
     pool: Optional[ClientPool] = None
     slow_total: Optional[int] = None
     cached: Optional[Mapping[str, float]] = None
+    times: Mapping[str, Buckets] = field(default_factory=dict)
 
 
 class ClientSource:
@@ -69,7 +72,9 @@ class ClientSource:
             return Look([Client(self.subject, hangs=True, problem=f"{error.subject}: {error.cause}")], figure)
         except ResilienceError as error:
             return Look(self.failed(str(error)), ClientFigure(self.client, answers=False))
-        found = ClientFigure(self.client, True, pool_of(samples), slow_total(samples), cached_seconds(samples))
+        found = ClientFigure(
+            self.client, True, pool_of(samples), slow_total(samples), cached_seconds(samples), buckets_of(samples)
+        )
         reading = Client(self.subject, pool=found.pool, slow_total=found.slow_total, cached=found.cached)
         return Look([reading], found)
 

@@ -15,7 +15,7 @@ import socket
 import stat
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar
 
 from ...errors import Misconfigured, ResilienceError, UsageError
 from ...files import translate_os_error
@@ -23,7 +23,9 @@ from ...notify import NotifySettings
 from ...postgres import ConnectParams
 from ...sessions.model import TableMapping
 from ..alerts.settings import AlertSettings
+from ..pgbouncer import console_params
 from ..thresholds import check
+from .requesting import AutoFailoverSettings
 
 T = TypeVar("T")
 _HINT = "see docs/monitor.md for the settings; the role health_monitor writes this file"
@@ -70,7 +72,8 @@ class ListenSettings:
 class MonitorSettings:
     """``name`` is that of this monitor among others of the same database. ``write`` is off for a role that may only
     read. ``data_dirs`` are directories of PostgreSQL, where it runs on this host. ``heartbeat`` names a monitor of
-    Sentry Crons that hears of this one. Empty paths turn a look off, and so do 0 days the history.
+    Sentry Crons that hears of this one. Empty paths turn a look off, and so do 0 days the history. Without
+    ``auto_failover`` nothing is ever asked for.
     """
 
     database: ConnectParams
@@ -82,6 +85,8 @@ class MonitorSettings:
     clients: Tuple[ClientSettings, ...] = ()
     data_dirs: Tuple[str, ...] = ()
     mirror_age_file: str = ""
+    backup_age_file: str = ""
+    pgbouncer_dsn: str = field(default="", repr=False)
     interval_seconds: float = 5.0
     deadline_seconds: float = 2.0
     keys_interval_seconds: float = 3600.0
@@ -92,8 +97,13 @@ class MonitorSettings:
     alerts: AlertSettings = field(default_factory=AlertSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
     listen: ListenSettings = field(default_factory=ListenSettings)
+    auto_failover: Optional[AutoFailoverSettings] = None
 
     def __post_init__(self) -> None:
+        if self.pgbouncer_dsn:
+            console_params(self.pgbouncer_dsn)
+        if self.auto_failover and not self.clients:
+            raise _wrong("it needs two signals, and there is no application that could be one", "auto_failover")
         # One look that fails must not yet be a lack of data.
         most, most_slow = (
             each / _LOOKS for each in (self.alerts.unknown_after_seconds, self.alerts.unknown_after_slow_seconds)
@@ -179,10 +189,15 @@ def monitor_settings(content: Any) -> MonitorSettings:
             _build(ClientSettings, each, f"clients[{number}]")
             for number, each in enumerate(_list(values.pop("clients", []), "clients"))
         ),
+        "auto_failover": _optional(AutoFailoverSettings, values.pop("auto_failover", None), "auto_failover"),
     }
     if "tables" in values:
         raise _wrong("there is no such setting", "tables")
     return _build(MonitorSettings, {**found, **values}, "")
+
+
+def _optional(kind: Type[T], content: Any, path: str) -> Optional[T]:
+    return None if content is None else _build(kind, content, path)
 
 
 def _build(kind: Type[T], content: Any, path: str) -> T:

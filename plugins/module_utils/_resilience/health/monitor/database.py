@@ -43,6 +43,8 @@ class DatabaseFigure:
     pool: Optional[ServerPool] = None
     replicas: Tuple[ReplicaState, ...] = ()
     canary: bool = False
+    #: whether those are all: without a right, or on a standby, none are seen
+    sees_replicas: bool = False
 
 
 class _Failed(Exception):
@@ -110,6 +112,7 @@ class _Round:
         self.pool: Optional[ServerPool] = None
         self.replicas: List[ReplicaState] = []
         self.seen_replicas = False
+        self.nameless = False
         self.in_recovery = False
         self.wrote_canary = False
 
@@ -126,7 +129,12 @@ class _Round:
         except _Failed as failed:
             probe = Probe(subject, failed.error, failed.operation, failed.advice)
         figure = DatabaseFigure(
-            self.seconds, str(probe.error or probe.problem), self.pool, tuple(self.replicas), self.wrote_canary
+            self.seconds,
+            str(probe.error or probe.problem),
+            self.pool,
+            tuple(self.replicas),
+            self.wrote_canary,
+            self.seen_replicas and not self.nameless,
         )
         return Look([probe, *self._connections(probe), *self._lag(probe)], figure, tuple(self.degraded))
 
@@ -172,7 +180,8 @@ class _Round:
         replicas = None if self.in_recovery else self._told(connection, "replication", read_replication)
         if replicas is not None:
             self.replicas, self.seen_replicas = [each for each in replicas if each.name], True
-            if len(self.replicas) < len(replicas):
+            self.nameless = len(self.replicas) < len(replicas)
+            if self.nameless:
                 user = self.source.params.user
                 self.degraded.append(f"replicas cannot be told apart: {grant('pg_monitor', '', user)}")
 

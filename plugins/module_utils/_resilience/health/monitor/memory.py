@@ -8,17 +8,20 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ...clock import utc_now
 from ...errors import ResilienceError
 from ...progress import Progress
+from ...sessions.backup_age import BackupAges
 from ...sessions.mirror_age import MirrorAge
-from ..alerts.model import CLIENT, DATABASE, REPLICA, Moment, Notice, Subject
+from ..alerts.model import BACKUP, CLIENT, DATABASE, PGBOUNCER, REPLICA, Moment, Notice, Subject
 from ..alerts.readings import P95, Latencies, Reading
 from ..history import RANGES, Event, HistorySettings, HistoryWarning, Reader, Recorder, Window
 from ..history.model import Percentiles
 from ..key_ages import KeyAges
+from .bouncer import BouncerFigure
+from .client_times import ClientTimes
 from .clients import ClientFigure
 from .configuration import MonitorSettings
 from .database import DatabaseFigure
@@ -48,23 +51,30 @@ class Memory:
     interval_seconds = _LOOK_SECONDS
     limit_seconds = 30.0
 
-    def __init__(self, recorder: Recorder, path: Path, database: Subject) -> None:
+    def __init__(self, recorder: Recorder, path: Path, database: Subject, clients: Sequence[Subject] = ()) -> None:
         self._recorder, self._reader, self._database = recorder, Reader(path), database
+        self._subjects, self._client_times = (database, *clients), ClientTimes()
         self.path = path
         self._flushed_at = self._asked_at = -_DAY_SECONDS
         self._usual: Dict[Tuple[str, str], Percentiles] = {}
 
     @staticmethod
-    def open(directory: Path, days: int, database: Subject) -> Tuple[Memory, List[HistoryWarning]]:
+    def open(
+        directory: Path, days: int, database: Subject, clients: Sequence[Subject] = ()
+    ) -> Tuple[Memory, List[HistoryWarning]]:
         """Raises what :meth:`Recorder.open` raises."""
         path = directory / HISTORY_FILE
         recorder, warnings = Recorder.open(path, HistorySettings(days=days))
-        return Memory(recorder, path, database), warnings
+        return Memory(recorder, path, database, clients), warnings
 
     def seen(self, name: str, figure: Any, now: Moment) -> None:
         if isinstance(figure, DatabaseFigure):
             for operation, seconds in figure.seconds.items():
                 self._recorder.time(str(self._database), operation, seconds)
+        elif isinstance(figure, ClientFigure):
+            client = str(Subject(CLIENT, figure.name))
+            for operation, seconds, count in self._client_times.since_last(figure):
+                self._recorder.time(client, operation, seconds, count)
         for subject, what, value in _figures_of(figure, str(self._database)):
             self._recorder.figure(subject, what, value)
 
@@ -93,12 +103,12 @@ class Memory:
         warnings = self._flushed()
         said = tuple(f"history: {each.detail}" for each in warnings)
         try:
-            return Look([self._latencies()], degraded=said)
+            return Look(self._latencies(), degraded=said)
         except ResilienceError as error:
             return Look(self.failed(str(error)), degraded=(*said, f"history: {error}"))
 
     def failed(self, problem: str) -> List[Reading]:
-        return [Latencies(self._database, problem=problem)]
+        return [Latencies(each, problem=problem) for each in self._subjects]
 
     def close(self) -> None:
         self._recorder.close()
@@ -109,22 +119,25 @@ class Memory:
         self._flushed_at = time.monotonic()
         return self._recorder.flush()
 
-    def _latencies(self) -> Latencies:
+    def _latencies(self) -> List[Reading]:
         now = utc_now().timestamp()
         recent = self._reader.totals(Window.between(now - _NOW_SECONDS, now))
         if time.monotonic() - self._asked_at >= _USUAL_EVERY_SECONDS:
             self._usual = self._reader.totals(Window.between(now - _USUAL_SECONDS, now - _DAY_SECONDS))
             self._asked_at = time.monotonic()
+        return [Latencies(each, self._operations(str(each), recent)) for each in self._subjects]
+
+    def _operations(self, wanted: str, recent: Mapping[Tuple[str, str], Percentiles]) -> Dict[str, P95]:
         operations: Dict[str, P95] = {}
         for (subject, operation), found in recent.items():
-            if subject != str(self._database) or found.p95_ms is None:
+            if subject != wanted or found.p95_ms is None:
                 continue
             usual: Optional[float] = None
             earlier = self._usual.get((subject, operation))
             if earlier is not None and earlier.samples >= _LEAST_USUAL:
                 usual = earlier.p95_ms
             operations[operation] = P95(found.p95_ms, found.samples, usual)
-        return Latencies(self._database, operations)
+        return operations
 
 
 def _figures_of(figure: Any, database: str) -> Iterator[Figure]:
@@ -147,6 +160,13 @@ def _figures_of(figure: Any, database: str) -> Iterator[Figure]:
         yield database, "disk used percent", figure.used_percent
     elif isinstance(figure, MirrorAge) and figure.age_seconds is not None:
         yield database, "mirror age seconds", figure.age_seconds
+    elif isinstance(figure, BouncerFigure):
+        for pool in figure.pools:
+            yield f"{PGBOUNCER} {pool.name}", "pool active", pool.servers_active
+            yield f"{PGBOUNCER} {pool.name}", "pool waiting", pool.clients_waiting
+    elif isinstance(figure, BackupAges):
+        for kind, age in figure.ages.items():
+            yield str(Subject(BACKUP, database.partition(" ")[2])), f"{kind} age seconds", age
 
 
 @contextlib.contextmanager
@@ -156,7 +176,8 @@ def opened_memory(settings: MonitorSettings, progress: Progress) -> Iterator[Opt
     if settings.history_days:
         try:
             database = Subject(DATABASE, settings.database.where)
-            memory, warnings = Memory.open(Path(settings.state_dir), settings.history_days, database)
+            clients = [Subject(CLIENT, each.name) for each in settings.clients]
+            memory, warnings = Memory.open(Path(settings.state_dir), settings.history_days, database, clients)
             for each in warnings:
                 progress.note("history", what=each.detail)
         except ResilienceError as error:

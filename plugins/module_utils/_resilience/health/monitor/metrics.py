@@ -11,11 +11,13 @@ import threading
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ..._thirdparty import require
+from ...sessions.backup_age import BackupAges
 from ...sessions.mirror_age import MirrorAge
 from ..alerts.causes import SERVES
 from ..alerts.model import DATABASE, Moment, Notice
 from ..findings import OK, STATUSES, UNKNOWN
 from ..key_ages import KeyAges
+from .bouncer import BouncerFigure
 from .clients import ClientFigure
 from .database import DatabaseFigure
 from .surroundings import DiskFigure
@@ -37,6 +39,10 @@ _GAUGES: Mapping[str, Tuple[str, Sequence[str]]] = {
     "pool_connections": ("Connections of a client's pool by state", ("client", "state")),
     "pool_max_connections": ("Connections of a client's pool at most", ("client",)),
     "pool_pending_requests": ("Operations of a client that wait for a connection", ("client",)),
+    "bouncer_clients": ("Clients of a PgBouncer by pool (user@database) and state", ("pool", "state")),
+    "bouncer_servers": ("Connections of a PgBouncer to the server by pool and state", ("pool", "state")),
+    "bouncer_pool_size": ("Connections of a PgBouncer to the server at most, by pool", ("pool",)),
+    "bouncer_longest_wait_seconds": ("How long the first of the clients that wait has waited, by pool", ("pool",)),
     "client_up": ("1 while the client answers the monitor", ("client",)),
     "client_cached_companies": ("Companies of a client that run without the database", ("client",)),
     "client_slow_queries": ("Slow queries of a client since its start", ("client",)),
@@ -47,6 +53,7 @@ _GAUGES: Mapping[str, Tuple[str, Sequence[str]]] = {
     "disk_used_ratio": ("Use of the fullest file system of the data directory", ()),
     "disk_free_bytes": ("Free bytes of that file system", ()),
     "mirror_age_seconds": ("Age of the live mirror", ()),
+    "backup_age_seconds": ("Age of the newest validated backup, by kind", ("kind",)),
     "concern_status": (f"{', '.join(f'{n} {s}' for n, s in enumerate(STATUSES))}", ("subject", "concern")),
     "incident_open": ("1 while somebody has been told of it and not of its end", ("subject", "concern")),
     "notify_queued": ("Messages that wait for a service", ("service",)),
@@ -160,6 +167,11 @@ class Metrics:
             yield "disk_free_bytes", (), float(figure.free_bytes)
         elif isinstance(figure, MirrorAge) and figure.age_seconds is not None:
             yield "mirror_age_seconds", (), figure.age_seconds
+        elif isinstance(figure, BouncerFigure):
+            yield from _of_bouncer(figure)
+        elif isinstance(figure, BackupAges):
+            for kind, age in figure.ages.items():
+                yield "backup_age_seconds", (kind,), age
 
 
 def _of_database(figure: DatabaseFigure) -> Iterator[Sample]:
@@ -174,6 +186,16 @@ def _of_database(figure: DatabaseFigure) -> Iterator[Sample]:
         yield "replica_lag_bytes", (each.name or "",), float(each.behind_bytes)
         yield "replica_lag_seconds", (each.name or "",), each.behind_seconds
         yield "replica_connected", (each.name or "",), float(each.connected)
+
+
+def _of_bouncer(figure: BouncerFigure) -> Iterator[Sample]:
+    for each in figure.pools:
+        yield "bouncer_clients", (each.name, "active"), float(each.clients_active)
+        yield "bouncer_clients", (each.name, "waiting"), float(each.clients_waiting)
+        yield "bouncer_servers", (each.name, "active"), float(each.servers_active)
+        yield "bouncer_servers", (each.name, "idle"), float(each.servers_idle)
+        yield "bouncer_pool_size", (each.name,), float(each.pool_size)
+        yield "bouncer_longest_wait_seconds", (each.name,), each.longest_wait_seconds
 
 
 def _of_client(figure: ClientFigure) -> Iterator[Sample]:

@@ -11,9 +11,11 @@ from typing import Callable, Dict, List, Optional
 from ...errors import ResilienceError
 from ...notify import Notification
 from ...progress import Progress
-from ..alerts.model import CLIENT, DATABASE, REPLICA, Subject
+from ..alerts.model import BACKUP, CLIENT, DATABASE, REPLICA, Subject
 from ..findings import UNKNOWN
+from ..pgbouncer import console_params
 from .asking import LATENCY_PATH, STATUS_PATH
+from .bouncer import BouncerSource, subject_of
 from .clients import ClientSource, read_token
 from .configuration import MonitorSettings
 from .database import DatabaseSource
@@ -21,11 +23,12 @@ from .deliveries import Deliveries
 from .loop import Heart, Loop, moment
 from .memory import Memory
 from .metrics import Metrics
+from .requesting import AutoFailover
 from .saved import AlertFile, Requests
 from .server import TEXT, Endpoint, Page, json_page
 from .source import Source
 from .status import as_status
-from .surroundings import DiskSource, KeysSource, MirrorSource
+from .surroundings import BackupSource, DiskSource, KeysSource, MirrorSource
 from .systemd import Systemd
 from .watch import Observer, Watch
 
@@ -61,6 +64,12 @@ def sources_of(settings: MonitorSettings) -> List[Source]:
         found.append(DiskSource(database.subject, settings.data_dirs, interval_seconds=every))
     if settings.mirror_age_file:
         found.append(MirrorSource(database.subject, settings.mirror_age_file, interval_seconds=every))
+    if settings.pgbouncer_dsn:
+        console = console_params(settings.pgbouncer_dsn)
+        found.append(BouncerSource(console, interval_seconds=every, deadline_seconds=settings.deadline_seconds))
+    if settings.backup_age_file:
+        limit = settings.alerts.backup_age_seconds
+        found.append(BackupSource(settings.database.where, settings.backup_age_file, limit, interval_seconds=every))
     found.append(
         KeysSource(
             database.params,
@@ -78,6 +87,8 @@ def subjects_of(settings: MonitorSettings) -> List[Subject]:
         Subject(DATABASE, settings.database.where),
         *(Subject(CLIENT, each.name) for each in settings.clients),
         *(Subject(REPLICA, each) for each in settings.replicas),
+        *([subject_of(console_params(settings.pgbouncer_dsn))] if settings.pgbouncer_dsn else []),
+        *([Subject(BACKUP, settings.database.where)] if settings.backup_age_file else []),
     ]
 
 
@@ -100,7 +111,7 @@ class Monitor:
             services=delivery.services,
         )
         observers: List[Observer] = [self.metrics, *([memory] if memory else [])]
-        self.watch = Watch(alerts, file, delivery, progress, observers)
+        self.watch = Watch(alerts, file, delivery, progress, observers, self._auto_failover())
         self.watch.keep_only(subjects_of(settings))
         if damage:
             self._tell_damage(damage, delivery)
@@ -132,6 +143,14 @@ class Monitor:
             self.systemd.tell("STOPPING=1")
             if self.endpoint is not None:
                 self.endpoint.close()
+
+    def _auto_failover(self) -> Optional[AutoFailover]:
+        wanted = self.settings.auto_failover
+        if wanted is None:
+            return None
+        database, *others = subjects_of(self.settings)
+        clients = [each for each in others if each.kind == CLIENT]
+        return AutoFailover(wanted, Path(self.settings.state_dir), database, clients, moment())
 
     def _tell_damage(self, damage: str, delivery: Deliveries) -> None:
         self._progress.note("state set aside", what=damage)

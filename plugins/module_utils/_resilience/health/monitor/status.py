@@ -10,10 +10,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ... import __version__
 from ...clock import in_words, to_iso
+from ...sessions.backup_age import BackupAges
 from ...sessions.mirror_age import MirrorAge
 from ..alerts.overview import KeyState
 from ..findings import STATUSES
 from ..key_ages import KeyAges
+from .bouncer import BouncerFigure
 from .clients import ClientFigure
 from .database import DatabaseFigure
 from .metrics import removable_by_company
@@ -24,7 +26,8 @@ def as_status(
     published: Published, *, most_companies: int = 100, services: Sequence[Mapping[str, Any]] = ()
 ) -> Dict[str, Any]:
     """``subjects`` by name and concern, the gravest first; ``open`` are incidents that somebody was told of;
-    ``figures`` of each source's last good look; ``services`` are those that are told, and how they do.
+    ``figures`` of each source's last good look; ``services`` are those that are told, and how they do;
+    ``auto_failover`` is null where none is ever asked for.
     """
     return {
         "version": __version__,
@@ -40,6 +43,7 @@ def as_status(
         "degraded": published.degraded,
         "silences": published.silences,
         "services": list(services),
+        "auto_failover": published.auto_failover,
     }
 
 
@@ -78,6 +82,10 @@ def _figure(figure: Any, most_companies: int) -> Mapping[str, Any]:
         return _keys(figure, most_companies)
     if isinstance(figure, MirrorAge):
         return {**asdict(figure), "age_seconds": figure.age_seconds}
+    if isinstance(figure, BouncerFigure):
+        return {"pools": [{"name": each.name, **each.as_dict()} for each in figure.pools]}
+    if isinstance(figure, BackupAges):
+        return {**asdict(figure), "ages": {kind: round(age, 1) for kind, age in figure.ages.items()}}
     return asdict(figure) if is_dataclass(figure) and not isinstance(figure, type) else {}
 
 

@@ -12,12 +12,13 @@ from typing import List, Optional, Tuple
 
 from ...errors import ResilienceError
 from ...postgres import ConnectParams
+from ...sessions.backup_age import BackupAges, read_backup_age
 from ...sessions.mirror_age import MirrorAge, read_mirror_age
 from ...sessions.model import TableMapping
 from ...sessions.record import StoreRecord
 from ..alerts.causes import MIRROR
-from ..alerts.model import DATABASE, Subject
-from ..alerts.readings import Aside, Disk, Keys, Mirror, Reading
+from ..alerts.model import BACKUP, DATABASE, Subject
+from ..alerts.readings import Aside, Backup, Disk, Keys, Mirror, Reading
 from ..key_ages import KeyAges, read_key_ages
 from .source import Look
 
@@ -138,3 +139,41 @@ class MirrorSource:
 
     def failed(self, problem: str) -> List[Reading]:
         return [Mirror(self.subject, problem=problem)]
+
+
+class BackupSource:
+    """The ages of backups, by the file that whatever makes them writes. ``usual_seconds`` is the limit of a kind that
+    brings none of its own.
+    """
+
+    name = "backup"
+    quick = False
+    limit_seconds = 3.0
+
+    def __init__(self, where: str, age_file: str, usual_seconds: float, *, interval_seconds: float = 5.0) -> None:
+        self.subject = Subject(BACKUP, where)
+        self.interval_seconds = interval_seconds
+        self._file, self._usual_seconds = Path(age_file), usual_seconds
+
+    def look(self) -> Look:
+        try:
+            found = read_backup_age(self._file)
+        except ResilienceError as error:
+            return Look(self.failed(str(error)))
+        if found is None:
+            return Look(self.failed(f"{self._file} is not there: no backup was made yet, or nothing writes its age"))
+        return Look([self._worst(found)], found)
+
+    def _worst(self, found: BackupAges) -> Backup:
+        """That which is nearest to its limit, or furthest beyond it."""
+        judged = [
+            (age / (found.limits.get(kind) or self._usual_seconds), kind, age)
+            for kind, age in sorted(found.ages.items())
+        ]
+        if not judged:
+            return Backup(self.subject)
+        _ratio, kind, age = max(judged)
+        return Backup(self.subject, age, kind=kind, limit_seconds=found.limits.get(kind))
+
+    def failed(self, problem: str) -> List[Reading]:
+        return [Backup(self.subject, problem=problem)]

@@ -20,6 +20,7 @@ _DATABASE_ROWS = {
     "database": ("serves",),
     "latency": ("slow", "latency"),
     "connections": ("connections",),
+    "pgbouncer": ("bouncer",),
     "keys": ("keys", "old keys"),
     "replicas": ("lag",),
     "mirror": ("mirror",),
@@ -118,11 +119,12 @@ def _rows(content: Mapping[str, Any]) -> List[Row]:
         "database": _database(content, figures.get("database")),
         "latency": _latency(content, figures.get("database")),
         "connections": _connections(figures.get("database")),
+        "pgbouncer": _bouncer(figures.get("pgbouncer")),
         "keys": _keys(figures.get("keys")),
         "replicas": _replicas(figures.get("database")),
         "mirror": _mirror(figures.get("mirror")),
         "disk": _disk(figures.get("disk")),
-        "backup": "",
+        "backup": _backup(figures.get("backup")),
     }
     always = ("database", "latency", "connections", "keys")
     rows = []
@@ -131,10 +133,12 @@ def _rows(content: Mapping[str, Any]) -> List[Row]:
         if status or text or name in always:
             rows.append(Row(name, status or UNKNOWN, text or _NOTHING_YET))
         if name == "connections":
-            rows += _pools(figures, judged)
+            rows += _pools(figures, judged, content.get("latency", []))
         if name == "keys":
             rows += _ages(figures.get("keys"))
-    return rows + [_service(each) for each in content.get("services", [])]
+    rows += [_service(each) for each in content.get("services", [])]
+    asked = content.get("auto_failover")
+    return [*rows, Row("auto failover", "", str(asked["state"]))] if asked else rows
 
 
 def _judged(content: Mapping[str, Any]) -> Dict[str, str]:
@@ -181,7 +185,19 @@ def _connections(figure: Optional[Mapping[str, Any]]) -> str:
     return f"{pool['used']} used ({pool['used_percent']:g} %), {pool['free']} free" if pool else ""
 
 
-def _pools(figures: Mapping[str, Any], judged: Mapping[str, str]) -> List[Row]:
+def _bouncer(figure: Optional[Mapping[str, Any]]) -> str:
+    if not figure:
+        return ""
+    return (
+        ", ".join(
+            f"{each['name']} {each['servers_active']} of {each['pool_size']} lent out, {each['clients_waiting']} wait"
+            for each in figure["pools"]
+        )
+        or "nobody uses it"
+    )
+
+
+def _pools(figures: Mapping[str, Any], judged: Mapping[str, str], hour: Sequence[Mapping[str, Any]]) -> List[Row]:
     rows = []
     for name, figure in figures.items():
         if not name.startswith("client "):
@@ -192,6 +208,10 @@ def _pools(figures: Mapping[str, Any], judged: Mapping[str, str]) -> List[Row]:
             text = f"{pool['active']} of {pool['max']} connections lent out, {pool['waiting']} operations wait"
         if figure["cached_companies"]:
             text += f"; {figure['cached_companies']} companies run without the database"
+        own = [each for each in hour if each["samples"] and each["subject"] == name]
+        if own:
+            slowest = max(own, key=lambda each: each["p95_ms"] or 0.0)
+            text += f"; P95 of {slowest['operation']} {_ms(slowest['p95_ms'])} ms"
         rows.append(Row(name[: _NAME_WIDTH - 1], judged.get(name, UNKNOWN), text))
     return rows
 
@@ -226,6 +246,12 @@ def _mirror(figure: Optional[Mapping[str, Any]]) -> str:
         return "stands aside: the sessions live in files"
     age = figure["age_seconds"]
     return figure["unusable"] or (f"{in_words(age)} old" if age is not None else "was never complete")
+
+
+def _backup(figure: Optional[Mapping[str, Any]]) -> str:
+    if not figure:
+        return ""
+    return ", ".join(f"{kind} {in_words(age)} old" for kind, age in sorted(figure["ages"].items())) or "there is none"
 
 
 def _disk(figure: Optional[Mapping[str, Any]]) -> str:

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Protocol, Sequence, Set, Tuple
 
+from ...clock import in_words
 from ...errors import ResilienceError
 from ...notify import Notification
 from ...progress import Progress
@@ -15,6 +16,7 @@ from ..alerts.core import Alerts
 from ..alerts.model import REPLICA, Moment, Notice, Subject
 from ..alerts.overview import KeyState, overview
 from ..findings import STATUSES, UNKNOWN
+from .requesting import AutoFailover
 from .saved import AlertFile
 from .source import Look
 
@@ -24,6 +26,8 @@ _SAVE_EVERY_SECONDS = 60.0
 _MOST_WAITING = 1000
 #: sentences that are written to the log once
 _MOST_SAID = 100
+#: a replica that is away comes back, one that was dropped does not
+_FORGET_SECONDS = 3600.0
 
 
 class Delivery(Protocol):
@@ -53,11 +57,16 @@ class Published:
     degraded: List[str] = field(default_factory=list)
     silences: List[Dict[str, Any]] = field(default_factory=list)
     looks: int = 0
+    auto_failover: Optional[Mapping[str, Any]] = None
 
     @property
     def status(self) -> str:
         """The gravest. Before anything was looked at, and with nothing to look at, it is unknown."""
         return max((each.status for each in self.states), key=STATUSES.index, default=UNKNOWN)
+
+
+#: with the services that are told, all where there is none
+_Waiting = Tuple[Notification, Sequence[str]]
 
 
 class Watch:
@@ -68,12 +77,19 @@ class Watch:
     """
 
     def __init__(
-        self, alerts: Alerts, file: AlertFile, delivery: Delivery, log: Progress, observers: Iterable[Observer] = ()
+        self,
+        alerts: Alerts,
+        file: AlertFile,
+        delivery: Delivery,
+        log: Progress,
+        observers: Iterable[Observer] = (),
+        auto_failover: Optional[AutoFailover] = None,
     ) -> None:
         self.alerts = alerts
+        self._auto_failover = auto_failover
         self._file, self._delivery, self._log = file, delivery, log
         self._observers = list(observers)
-        self._waiting: List[Notice] = []
+        self._waiting: List[_Waiting] = []
         self._figures: Dict[str, Tuple[Moment, Any]] = {}
         self._degraded: Dict[str, Tuple[str, ...]] = {}
         self._said: List[str] = []
@@ -81,13 +97,15 @@ class Watch:
         self._saved_as: Any = None
         self._looks = 0
         self._may_be_gone: List[Subject] = []
+        self._named: Set[Subject] = set()
+        self._gone_since: Dict[Subject, float] = {}
         self.published: Optional[Published] = None
 
     def keep_only(self, subjects: Iterable[Subject]) -> None:
         """What is in the saved state and no longer in the configuration is forgotten. A replica that nobody named is
         forgotten at the first look that does not show it.
         """
-        known = set(subjects)
+        known = self._named = set(subjects)
         foreign = sorted({key.subject for key in self.alerts.board.keys if key.subject not in known})
         self._may_be_gone = [each for each in foreign if each.kind == REPLICA]
         for subject in foreign:
@@ -102,7 +120,7 @@ class Watch:
             for each in self._observers:
                 each.seen(name, look.figure, now)
         self._degrade(name, look.degraded)
-        self._forget_absent_replicas(look)
+        self._forget_absent_replicas(look, now)
         return self.step(look, now)
 
     def step(self, look: Look, now: Moment) -> Optional[float]:
@@ -114,7 +132,7 @@ class Watch:
             )
             for each in self._observers:
                 each.told(notice, now)
-        self._hand_over(step.notices)
+        self._hand_over([*((each.as_notification(), each.services) for each in step.notices), *self._asked(now)])
         self._save(now, told=bool(step.notices))
         self._publish(now)
         return step.look_again_seconds
@@ -131,15 +149,26 @@ class Watch:
         self._hand_over(())
         self._save(now, told=True)
 
-    def _hand_over(self, notices: Sequence[Notice]) -> None:
+    def _asked(self, now: Moment) -> List[_Waiting]:
+        """Behind the verdicts: whether a failover is to be asked for."""
+        if self._auto_failover is None:
+            return []
+        told = self._auto_failover.consider(self.alerts.board, now)
+        problem = self._auto_failover.problem
+        self._degrade("auto failover", (problem,) if problem else ())
+        for each in told:
+            self._log.note(each.title, kind="auto failover", text=each.text)
+        return [(each, ()) for each in told]
+
+    def _hand_over(self, notices: Iterable[_Waiting]) -> None:
         """In their order. What cannot be kept now is tried again with the next look, and the state is not saved without
         it: after a crash it is told anew, under the same fingerprint.
         """
         self._waiting.extend(notices)
         while self._waiting:
-            notice = self._waiting[0]
+            notification, services = self._waiting[0]
             try:
-                self._delivery.put(notice.as_notification(), notice.services)
+                self._delivery.put(notification, services)
             except (ResilienceError, OSError) as error:
                 self._degrade("delivery", (f"{len(self._waiting)} notices cannot be handed over: {error}",))
                 del self._waiting[:-_MOST_WAITING]
@@ -172,6 +201,7 @@ class Watch:
                 for each in self.alerts.board.silences
             ],
             looks=self._looks,
+            auto_failover=self._auto_failover.as_dict() if self._auto_failover else None,
         )
 
     def _degrade(self, name: str, sentences: Tuple[str, ...]) -> None:
@@ -184,15 +214,38 @@ class Watch:
         else:
             self._degraded.pop(name, None)
 
-    def _forget_absent_replicas(self, look: Look) -> None:
-        if not self._may_be_gone or getattr(look.figure, "replicas", None) is None or look.figure.error:
+    def _forget_absent_replicas(self, look: Look, now: Moment) -> None:
+        """Those that nobody named: one that was there before the monitor's start at once, another one after an hour in
+        which the database, well itself, did not show it. It was dropped, and somebody knows.
+        """
+        sees = getattr(look.figure, "sees_replicas", None)
+        if sees is None:
+            return  # it was no look at the database
+        if not sees or look.figure.error:
+            self._gone_since = {}
             return
         there = {each.subject for each in look.readings}
+        gone = {key.subject for key in self.alerts.board.keys if key.subject.kind == REPLICA} - there - self._named
         for subject in self._may_be_gone:
-            if subject not in there:
+            if subject in gone:
                 self._retire(subject)
         self._may_be_gone = []
+        self._gone_since = {each: self._gone_since.get(each, now.monotonic) for each in gone}
+        for subject in sorted(gone):
+            if now.monotonic - self._gone_since[subject] >= _FORGET_SECONDS and self._retire(subject):
+                self._tell_forgotten(subject)
 
-    def _retire(self, subject: Subject) -> None:
+    def _tell_forgotten(self, subject: Subject) -> None:
+        """Its incident has no other end."""
+        text = (
+            f"the database has not shown it for {in_words(_FORGET_SECONDS)}\n"
+            "Note: if it must be there, name it in health_monitor_replicas"
+        )
+        tags = {"subject": str(subject), "kind": "forgotten"}
+        self._waiting.append((Notification(f"{subject}: is watched no longer", text, "info", tags), ()))
+
+    def _retire(self, subject: Subject) -> bool:
+        """Whether somebody was told of it, and of no end."""
         told = self.alerts.retire(subject)
         self._log.note("no longer watched", subject=str(subject), open_incidents=len(told))
+        return bool(told)

@@ -1,0 +1,156 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What root looks into before it fails over since the monitor asked: what is not as it was asked is refused, told,
+and written down. The way that ends in a failover is in tests/integration/client.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baileys_resilience import cli
+from baileys_resilience.automatic import signals
+from baileys_resilience.clock import now_iso, to_iso, utc_now
+from tests.support.client_admin import client
+
+COMPANY = "962301"
+#: of a session in the answer of GET /status
+OUTAGE = {"company": COMPANY, "state": "outage", "outage": {"journal_error": None}}
+ONLINE = {"company": COMPANY, "state": "online", "outage": None}
+
+
+class Asked:
+    """A host whose monitor has asked, and a database of which nothing listens."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.report = folder / "state" / "auto-failover.json"
+        self.request = folder / "monitor" / "auto-failover" / "request.json"
+        self.request.parent.mkdir(parents=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            database = {"host": "127.0.0.1", "port": probe.getsockname()[1], "ssl_mode": "disable"}
+        self.failover: dict[str, Any] = {
+            "host": "app-1", "companies": [COMPANY], "database": database, "state_dir": str(folder / "state"),
+            "sessions_dir": str(folder / "sessions"), "client_dir": str(folder / "client"),
+            "application": {"dir": str(folder / "app")},
+        }  # fmt: skip
+        self.monitor: dict[str, Any] = {
+            "database": database, "state_dir": str(folder / "monitor"), "deadline_seconds": 0.5,
+            "clients": [{"name": "app", "directory": str(folder / "client")}], "auto_failover": {"host": "app-1"},
+        }  # fmt: skip
+
+    def ask(self, **more: Any) -> None:
+        content = {
+            "format": "baileys-resilience/auto-failover-request", "version": 1, "host": "app-1",
+            "at": to_iso(utc_now()), "since": "", "database": "db", "client": "app", "evidence": "refused", **more,
+        }  # fmt: skip
+        self.request.write_text(json.dumps(content))
+
+    def run(self, user: str = str(os.geteuid())) -> int:
+        for name, content in (("failover", self.failover), ("monitor", self.monitor)):
+            path = self.folder / f"{name}.json"
+            path.write_text(json.dumps(content))
+            path.chmod(0o600)
+        config, monitor = str(self.folder / "failover.json"), str(self.folder / "monitor.json")
+        return cli.main(["--config", config, "auto-failover", "--monitor", monitor, "--user", user])
+
+    def reported(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.report.read_text())
+        return found
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asked:
+    monkeypatch.setattr(signals, "_BETWEEN_SECONDS", 0.0)
+    made = Asked(tmp_path)
+    made.ask()
+    return made
+
+
+@pytest.fixture
+def _in_an_outage(asked: Asked) -> Iterator[None]:
+    with client(asked.folder / "client", {"GET /status": (200, {"sessions": [OUTAGE]})}):
+        yield
+
+
+def refused(asked: Asked, capsys: pytest.CaptureFixture[str], said: str, exit_code: int) -> None:
+    assert asked.run() == exit_code
+    assert said in capsys.readouterr().err
+    assert not asked.request.exists()
+    found = asked.reported()
+    assert (found["outcome"], found["began_at"]) == ("refused", "")
+    assert said in found["error"]
+
+
+@pytest.mark.usefixtures("_in_an_outage")
+def test_one_that_is_not_set_is_refused(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    del asked.monitor["auto_failover"]
+    refused(asked, capsys, "it is not set here", 2)
+
+
+@pytest.mark.usefixtures("_in_an_outage")
+def test_a_request_for_another_host_is_refused(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.ask(host="app-2")
+    refused(asked, capsys, "the request is for 'app-2'", 2)
+
+
+def test_an_application_that_does_not_answer_is_no_signal(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(asked, capsys, "the client does not answer", 11)
+    assert "Connection refused" in asked.reported()["signals"][0], "the database was looked at by us"
+
+
+def test_an_application_that_has_its_database_is_no_signal(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    others = {**OUTAGE, "company": "another host's"}
+    with client(asked.folder / "client", {"GET /status": (200, {"sessions": [ONLINE, others]})}):
+        refused(asked, capsys, "no session of this host runs from its cache", 11)
+
+
+@pytest.mark.usefixtures("_in_an_outage")
+def test_a_database_of_which_nothing_is_known_is_no_signal(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.failover["database"] = {**asked.failover["database"], "ca_cert": "/none", "ssl_mode": "verify-full"}
+    refused(asked, capsys, "it is not just away:", 11)
+
+
+@pytest.mark.usefixtures("_in_an_outage")
+def test_one_that_began_a_moment_ago_is_enough(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.report.parent.mkdir()
+    began = now_iso()
+    asked.report.write_text(json.dumps({"began_at": began}))
+    assert asked.run() == 8
+    assert f"an automatic failover began at {began}" in capsys.readouterr().err
+    assert asked.reported()["began_at"] == began, "a refusal begins no cooldown, and ends none"
+    assert not asked.request.exists()
+
+
+@pytest.mark.usefixtures("_in_an_outage")
+def test_one_that_cannot_begin_is_told_written_down_and_has_its_cooldown(
+    asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """This host was never prepared."""
+    assert asked.run() != 0
+    capsys.readouterr()
+    found = asked.reported()
+    assert (found["outcome"], len(found["signals"])) == ("failed", 2)
+    asked.ask()
+    assert asked.run() == 8
+
+
+def test_without_a_request_nothing_happens(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.request.unlink()
+    assert asked.run() == 0
+    assert capsys.readouterr().out == "nothing was asked for\n"
+    assert not asked.report.exists()
+
+
+def test_a_request_of_another_user_is_refused(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked.run(user=str(os.geteuid() + 1)) == 6
+    assert "it is of user" in capsys.readouterr().err
+    assert asked.reported()["request"] is None
