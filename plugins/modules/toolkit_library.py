@@ -111,6 +111,7 @@ def travel() -> None:
 
 def travel_cleanup() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.cleanup import (  # noqa: F401
+        choosing,
         counting,
         policy,
     )

@@ -159,7 +159,7 @@ def _counted(
         type=sql.Identifier(keys.type),
         bucket=age_bucket(keys),
         older=older,
-        removable=removable(keys),
+        removable=removable(tables),
         table=table_identifier(keys.table),
         chosen=chosen,
     )
