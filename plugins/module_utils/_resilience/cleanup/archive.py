@@ -4,17 +4,18 @@
 """What a cleanup removes, kept: one file a run (docs/formats/cleanup.md says what is in it).
 
 A batch is on disk before its deletion commits, so a row is in the table or in the archive at any moment, and after a
-kill perhaps in both. Each batch is a gzip member of its own: what a kill cut off is the last one, and nothing else.
+kill perhaps in both. Each batch is a gzip member of its own, which says in its header how long it is: so a member that
+a kill cut off is told from one that a disk has spoilt, and only the first may be overwritten.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
 import re
 import secrets
+import struct
 import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,6 +34,9 @@ KEEP_DAYS = 90.0
 _RUN = re.compile(r"cleanup-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 #: fast, and keys are random bytes that no level makes much smaller
 _LEVEL = 3
+#: RFC 1952: magic, deflate, an extra field; no time; no system. In the extra field, ours: length of the member, CRC32
+_GZIP = struct.Struct("<HBBIBB H2sH 4s4s")
+_EXTRA, _OURS, _NO_SYSTEM = 4, b"BR", 255
 
 Row = List[Optional[str]]
 
@@ -157,7 +161,7 @@ class Writer:
         self._write(_dump(content))
 
     def _write(self, content: bytes) -> None:
-        member = memoryview(gzip.compress(content, _LEVEL, mtime=0))
+        member = memoryview(_member(content))
         try:
             while member:
                 member = member[self._stream.write(member) :]
@@ -167,6 +171,27 @@ class Writer:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _member(content: bytes) -> bytes:
+    packer = zlib.compressobj(_LEVEL, wbits=-15)
+    body = packer.compress(content) + packer.flush()
+    end = struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)
+    return _head(_GZIP.size + len(body) + len(end)) + body + end
+
+
+def _head(member_bytes: int) -> bytes:
+    length = struct.pack("<I", member_bytes)
+    check = struct.pack("<I", zlib.crc32(length))
+    return _GZIP.pack(0x8B1F, 8, _EXTRA, 0, 0, _NO_SYSTEM, 12, _OURS, 8, length, check)
+
+
+def _length_of(path: Path, head: bytes) -> int:
+    """Of the member that begins with it."""
+    length = int(struct.unpack("<I", _GZIP.unpack(head)[-2])[0])
+    if head != _head(length):
+        raise damaged(path, "the header of a member does not fit")
+    return length
 
 
 def _dump(content: Any) -> bytes:
@@ -212,15 +237,15 @@ def _members(path: Path) -> Iterator[Tuple[int, List[bytes]]]:
     except OSError as exc:
         raise translate_os_error(exc, "read archive", path) from exc
     view, place = memoryview(content), 0
-    while place < len(content):
-        member = zlib.decompressobj(wbits=31)
+    while place + _GZIP.size <= len(content):
+        end = place + _length_of(path, content[place : place + _GZIP.size])
+        if end > len(content):
+            return
         try:
-            text = member.decompress(view[place:])
+            text = zlib.decompress(view[place:end], wbits=31)
         except zlib.error as exc:
             raise damaged(path, str(exc)) from exc
-        if not member.eof:
-            return
-        place = len(content) - len(member.unused_data)
+        place = end
         yield place, text.splitlines(keepends=True)
 
 
