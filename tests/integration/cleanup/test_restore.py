@@ -8,6 +8,7 @@ import os
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,13 @@ def test_a_column_that_is_gone_is_named(fenced: Database, settings: Settings) ->
         restore(settings(), run)
 
 
+def read_or_hint(path: Path) -> tuple[Any, str]:
+    try:
+        return archive.read(path), ""
+    except VerificationFailed as exc:
+        return None, exc.hint
+
+
 def test_a_damaged_archive_is_refused_wherever_it_is_damaged(fenced: Database, settings: Settings) -> None:
     run = clean_up(settings()).run
     path = archive.path_of(settings().archives, run)
@@ -124,13 +132,10 @@ def test_a_damaged_archive_is_refused_wherever_it_is_damaged(fenced: Database, s
     before = fenced.everything(versions=True)
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
-        try:
-            found = archive.read(path)
-        except VerificationFailed as exc:
-            refused += 1
-            assert exc.hint
-        else:  # bits that fill up the last byte of a member mean nothing
-            assert found == content
+        found, hint = read_or_hint(path)
+        # Bits that fill up the last byte of a member mean nothing.
+        assert hint or found == content
+        refused += bool(hint)
     assert refused > 0.99 * len(whole)
     path.write_bytes(whole[:30] + b"?" + whole[31:])
     with pytest.raises(VerificationFailed):
