@@ -17,7 +17,7 @@ from ..sessions.codec import bytes_of, encode_creds, sha256
 from ..sessions.model import TableMapping
 from ..sessions.postgres_store import check_tables, table_identifier
 from ..sessions.published import PublishedStore, published_readable
-from ..sessions.record import FILES, StoreRecord
+from ..sessions.record import CLEANUP_ARCHIVES, FILES, StoreRecord
 from .counting import removable
 from .policy import SAFE_POLICY, Policy
 
@@ -48,7 +48,7 @@ class CleanupSettings:
 
     @property
     def archives(self) -> Path:
-        return self.archive_dir or archive_dir_of(self.state_dir)
+        return self.archive_dir or self.state_dir / CLEANUP_ARCHIVES
 
     def check(self) -> None:
         """Raises UsageError for numbers that cannot be meant."""
@@ -62,10 +62,6 @@ class CleanupSettings:
                 subject="companies",
                 hint="name at least one company, or leave the option out to mean all",
             )
-
-
-def archive_dir_of(state_dir: Path) -> Path:
-    return state_dir / "cleanup"
 
 
 def _check(name: str, value: float, lowest: float, highest: float, what: str) -> None:
