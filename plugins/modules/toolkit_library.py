@@ -121,6 +121,7 @@ def travel_cleanup() -> None:
         reconcile,
         restore,
         run,
+        telling,
     )
 
 

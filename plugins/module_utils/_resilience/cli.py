@@ -22,6 +22,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from . import __version__
 from .cleanup import commands as cleanup
 from .cleanup.plan import CleanupSettings
+from .cleanup.telling import Teller
 from .drill import commands as drill
 from .errors import ResilienceError, UsageError
 from .failover.configuration import load_settings
@@ -274,7 +275,8 @@ def _cleanup(options: argparse.Namespace, settings: FailoverSettings, progress: 
         options.max_share,
         options.keep,
     )
-    told = cleanup.dispatch(options, chosen, progress)
+    teller = Teller(settings.notify, settings.state, settings.host, settings.companies)
+    told = cleanup.dispatch(options, chosen, progress, teller)
     return Answer(told.content, told.lines, told.exit_code)
 
 

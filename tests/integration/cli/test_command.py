@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from lab import Lab
+from lab.state import Receivers
 from tests.support.lab_settings import settings_content, write_settings
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -111,17 +112,22 @@ def test_a_check_of_a_fresh_host_makes_nothing_there(lab: Lab, tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["failover.json"]
 
 
-def test_a_check_that_found_something_reaches_a_human_once_and_only_when_it_is_told_to(
-    lab: Lab, tmp_path: Path
-) -> None:
-    receivers = lab.need_receivers()
-    notify = {
+def notified(receivers: Receivers) -> dict[str, str]:
+    return {
         "sentry_dsn": receivers.sentry_dsn,
         "telegram_token": receivers.telegram_token,
         "telegram_chat_id": receivers.telegram_chat_id,
         "telegram_api_url": receivers.telegram_api_url,
     }
-    config = write_settings(lab, tmp_path / "failover.json", notify=notify, load_check={"node": "/nowhere/node"})
+
+
+def test_a_check_that_found_something_reaches_a_human_once_and_only_when_it_is_told_to(
+    lab: Lab, tmp_path: Path
+) -> None:
+    receivers = lab.need_receivers()
+    config = write_settings(
+        lab, tmp_path / "failover.json", notify=notified(receivers), load_check={"node": "/nowhere/node"}
+    )
     logs = [Path(receivers.sentry_log), Path(receivers.telegram_log)]
     before = [len(log.read_text().splitlines()) if log.exists() else 0 for log in logs]
     assert asked(config).returncode == 3
@@ -138,6 +144,7 @@ def test_a_check_that_found_something_reaches_a_human_once_and_only_when_it_is_t
 
 def test_keys_that_may_go_are_shown_deleted_and_put_back(lab: Lab, command: Command) -> None:
     company = lab.companies[0].id
+    command("init-db")
     assert lab.message(company, "before the cleanup") == "delivered"
     shown = answer(command("--json", "cleanup"))
     assert shown["number"] == shown["types"]["sender-key-memory"] > 0
@@ -167,6 +174,25 @@ def test_keys_that_may_go_are_shown_deleted_and_put_back(lab: Lab, command: Comm
     }
     assert f"{shown['number']} keys of {run} put back" in command("cleanup", "restore", run).stdout
     assert answer(command("--json", "cleanup"))["number"] == shown["number"]
+
+
+def test_a_cleanup_tells_what_came_of_it_when_it_is_told_to(lab: Lab, tmp_path: Path) -> None:
+    receivers = lab.need_receivers()
+    config = write_settings(lab, tmp_path / "failover.json", notify=notified(receivers))
+    log = Path(receivers.telegram_log)
+    before = len(log.read_text().splitlines()) if log.exists() else 0
+
+    def cleanup(*words: str) -> int:
+        argv = [sys.executable, "-m", "baileys_resilience.cli", "--config", str(config), "cleanup", "--apply", *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False).returncode
+
+    assert cleanup("--notify", "--max-share", "0.001") == 3
+    assert (cleanup("--notify", "--cap", "1"), cleanup("--cap", "1")) == (0, 0)
+    stopped, done = log.read_text().splitlines()[before:]
+    assert "the cleanup of keys did not do its work on lab-app" in stopped
+    assert "so nothing is deleted" in stopped
+    assert "keys cleaned up on lab-app" in done
+    assert "sender-key-memory: 1" in done
 
 
 def an_app_state_key(lab: Lab) -> str:

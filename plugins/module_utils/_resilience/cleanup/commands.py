@@ -19,6 +19,7 @@ from .plan import CAP, MAX_SHARE, CleanupSettings, Plan
 from .policy import Policy, rule_for
 from .restore import Restored, restore
 from .run import Cleaned, clean_up, dry_run
+from .telling import Teller
 
 ACTIONS = ("restore", "archives")
 #: as of a check that finds something wrong
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", type=_days, default=archive.KEEP_DAYS, metavar="DAYS", help="keep archives so long (default: 90d)"
     )
+    parser.add_argument("--notify", action="store_true", help="with --apply: tell Sentry and Telegram what came of it")
     parser.add_argument("--application-stopped", action="store_true", help="with restore, where init-db was never run")
 
 
@@ -82,7 +84,7 @@ def policy_of(options: argparse.Namespace) -> Policy:
     )
 
 
-def dispatch(options: argparse.Namespace, settings: CleanupSettings, progress: Progress) -> Told:
+def dispatch(options: argparse.Namespace, settings: CleanupSettings, progress: Progress, teller: Teller) -> Told:
     """``settings`` are of :func:`policy_of` and the other options."""
     if (options.action == "restore") != bool(options.run):
         raise UsageError(
@@ -100,7 +102,7 @@ def dispatch(options: argparse.Namespace, settings: CleanupSettings, progress: P
         explained = explain(settings, options.explain)
         return Told({"keys": [vars(each) for each in explained]}, [each.sentence() for each in explained])
     if options.apply:
-        return _cleaned(clean_up(settings, progress))
+        return _cleaned(teller.clean_up(settings, progress) if options.notify else clean_up(settings, progress), teller)
     return _planned(dry_run(settings), settings.policy)
 
 
@@ -122,7 +124,7 @@ def _planned(plan: Plan, policy: Policy) -> Told:
     return Told(plan.as_dict(), lines, STOPPED if plan.too_much else 0)
 
 
-def _cleaned(done: Cleaned) -> Told:
+def _cleaned(done: Cleaned, teller: Teller) -> Told:
     lines = [f"{done.number} keys deleted by policy {done.plan.policy}; {done.left} that may go are left"]
     for company, kinds in sorted(done.deleted.items()):
         lines.append(f"company {company}: " + ", ".join(f"{name} {number}" for name, number in sorted(kinds.items())))
@@ -133,7 +135,8 @@ def _cleaned(done: Cleaned) -> Told:
         lines.append(f"archived in {done.archive}; take it back with: baileys-resilience cleanup restore {done.run}")
     lines += [f"the archive of {run}, which was cut off, was brought to its end" for run in done.reconciled]
     lines += [f"archive of {run} removed: it has expired" for run in done.expired]
-    return Told(done.as_dict(), lines)
+    lines += [f"{each.service}: {each.detail}" for each in teller.deliveries]
+    return Told({**done.as_dict(), "notified": [each.as_dict() for each in teller.deliveries]}, lines)
 
 
 def _restored(done: Restored) -> Told:
