@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from baileys_resilience.cleanup import archive
 from baileys_resilience.cleanup.plan import CleanupSettings
 from baileys_resilience.sessions.model import TableMapping
 from tests.support.databases import Database
@@ -20,6 +21,12 @@ COMPANIES = ("962301", "962302")
 OLD = 20
 
 Settings = Callable[..., CleanupSettings]
+
+
+def contents(path: Path) -> tuple[archive.Archive, list[archive.Batch]]:
+    """An archive with what was deleted."""
+    batches: list[archive.Batch] = []
+    return archive.read(path, batches.append), batches
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from baileys_resilience.clock import utc_now
 from baileys_resilience.errors import Misconfigured, SchemaMismatch, UsageError, VerificationFailed
 from baileys_resilience.sessions.published import create_schema
 from baileys_resilience.sessions.record import StoreRecord
-from tests.integration.cleanup.conftest import COMPANIES, OLD, Settings
+from tests.integration.cleanup.conftest import COMPANIES, OLD, Settings, contents
 from tests.support.databases import Database
 from tests.support.synthetic import make_company
 
@@ -53,7 +53,7 @@ def test_a_run_is_taken_back_byte_for_byte_with_columns_that_are_not_ours(fenced
 
 def test_a_newer_row_stays(fenced: Database, settings: Settings) -> None:
     run = clean_up(settings(companies=[COMPANIES[0]])).run
-    (batch,) = archive.read(archive.path_of(settings().archives, run))[1]
+    (batch,) = contents(archive.path_of(settings().archives, run))[1]
     key_id = str(batch.rows[0][2])
     fenced.run(
         "INSERT INTO whatsapp_keys (company_id, key_type, key_id, value)"
@@ -120,7 +120,7 @@ def test_a_column_that_is_gone_is_named(fenced: Database, settings: Settings) ->
 
 def read_or_hint(path: Path) -> tuple[Any, str]:
     try:
-        return archive.read(path), ""
+        return contents(path), ""
     except VerificationFailed as exc:
         return None, exc.hint
 
@@ -128,7 +128,7 @@ def read_or_hint(path: Path) -> tuple[Any, str]:
 def test_a_damaged_archive_is_refused_wherever_it_is_damaged(fenced: Database, settings: Settings) -> None:
     run = clean_up(settings()).run
     path = archive.path_of(settings().archives, run)
-    whole, content, refused = path.read_bytes(), archive.read(path), 0
+    whole, content, refused = path.read_bytes(), contents(path), 0
     before = fenced.everything(versions=True)
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])

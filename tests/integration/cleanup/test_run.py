@@ -32,7 +32,7 @@ from baileys_resilience.errors import (
 from baileys_resilience.sessions.model import TableMapping
 from baileys_resilience.sessions.published import create_schema
 from baileys_resilience.sessions.record import StoreRecord
-from tests.integration.cleanup.conftest import COMPANIES, MIX, OLD, Settings
+from tests.integration.cleanup.conftest import COMPANIES, MIX, OLD, Settings, contents
 from tests.support.databases import Database
 
 OLD_MEMORY = "key_type = 'sender-key-memory' AND updated_at < now() - interval '30 days'"
@@ -59,9 +59,9 @@ def test_what_was_planned_goes_and_every_other_row_is_untouched(aged: Database, 
     path = Path(done.archive)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    found, batches = archive.read(path)
+    found, batches = contents(path)
     assert {(each.company, row[2]) for each in batches for row in each.rows} == going
-    assert (found.ended["run_ended"], {each.outcome for each in batches}) == ("done", {"committed"})
+    assert (found.ended, found.undecided, found.keys) == ("done", None, 2 * OLD)
     again = clean_up(settings())
     assert (again.number, again.run) == (0, "")
     assert archive.runs(path.parent) == [done.run]
@@ -71,7 +71,7 @@ def test_at_most_the_cap_goes_in_a_run(aged: Database, settings: Settings, monke
     monkeypatch.setattr(run, "BATCH_ROWS", 7)
     first = clean_up(settings(cap=OLD + 5))
     assert (first.number, first.left) == (OLD + 5, OLD - 5)
-    assert len(archive.read(Path(first.archive))[1]) == 4
+    assert len(contents(Path(first.archive))[1]) == 4
     assert clean_up(settings(cap=OLD + 5)).number == OLD - 5
 
 
@@ -224,8 +224,8 @@ def test_a_connection_that_is_lost_before_the_commit_is_found_out_by_the_next_ru
     assert aged.run(f"SELECT count(*) FROM whatsapp_keys WHERE {OLD_MEMORY}")[0][0] == 2 * OLD
     done = clean_up(settings())
     (cut,) = done.reconciled
-    found, batches = archive.read(archive.path_of(settings().archives, cut))
-    assert (found.ended["run_ended"], [each.outcome for each in batches]) == ("cut off", ["rolled_back"])
+    found, batches = contents(archive.path_of(settings().archives, cut))
+    assert (found.ended, found.undecided, batches) == ("cut off", None, [])
 
 
 def test_one_cleanup_at_a_time_on_a_host_and_on_a_database(aged: Database, settings: Settings, tmp_path: Path) -> None:

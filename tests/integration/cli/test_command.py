@@ -168,6 +168,8 @@ def test_keys_that_may_go_are_shown_deleted_and_put_back(lab: Lab, command: Comm
     run = done.stdout.split()[-1]
     assert f"baileys-resilience cleanup restore {run}" in done.stdout
     assert lab.message(company, "after the cleanup") == "delivered"
+    assert answer(command("--json", "mirror", "once")), "the mirror follows"
+    assert "mirror" not in command("check").stdout
     assert [each["run"] for each in answer(command("--json", "cleanup", "archives"))["archives"]] == [run]
     assert ("archive", "0600") in {
         (each["kind"], each["mode"]) for each in answer(command("--json", "copies"))["copies"]

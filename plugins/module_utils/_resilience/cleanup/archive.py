@@ -10,6 +10,7 @@ a kill cut off is told from one that a disk has spoilt, and only the first may b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,11 +18,11 @@ import re
 import secrets
 import struct
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from ..clock import from_iso, utc_now
+from ..clock import from_iso
 from ..errors import StoreError, UsageError, VerificationFailed
 from ..files import FILE_MODE, fsync_directory, make_private_directory, translate_os_error
 
@@ -36,6 +37,8 @@ _RUN = re.compile(r"cleanup-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 _LEVEL = 3
 #: RFC 1952: magic, deflate, an extra field; no time; no system. In the extra field, ours: length of the member, CRC32
 _GZIP = struct.Struct("<HBBIBB H2sH 4s4s")
+#: the last member is one short line
+_LONGEST_END = 4096
 _EXTRA, _OURS, _NO_SYSTEM = 4, b"BR", 255
 
 Row = List[Optional[str]]
@@ -55,8 +58,8 @@ class Header:
 
 @dataclass
 class Batch:
-    """Rows of one company and type that were deleted in one transaction (``xid``), if it committed (``outcome``, None
-    where nobody has found out). ``identity`` and ``epoch`` tell whose keys they were.
+    """Rows of one company and type that were deleted in one transaction (``xid``), if it committed. ``identity`` and
+    ``epoch`` tell whose keys they were.
     """
 
     number: int
@@ -66,22 +69,28 @@ class Batch:
     epoch: int
     xid: str
     rows: List[Row]
-    outcome: Optional[str] = None
+
+
+Sink = Callable[[Batch], None]
 
 
 @dataclass
 class Archive:
-    """``ended``: how the run came to its end, empty where a kill was that. ``good_bytes``: up to where it is whole."""
+    """``keys``: number of keys that were deleted. ``ended``: how the run came to its end, empty where a kill was that.
+    ``undecided``: the batch of which nobody has found out what became of it. ``good_bytes``: up to where it is whole.
+    """
 
     path: Path
     header: Header
-    ended: Mapping[str, Any] = field(default_factory=dict)
-    undecided: Optional[int] = None
+    keys: int = 0
+    ended: str = ""
+    undecided: Optional[Batch] = None
     good_bytes: int = 0
 
 
-def new_run() -> str:
-    return f"cleanup-{utc_now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+def new_run(at: str) -> str:
+    """``at``: the server's clock, which also says when the archive has expired."""
+    return f"cleanup-{from_iso(at):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
 def path_of(directory: Path, run: str) -> Path:
@@ -109,7 +118,7 @@ def runs(directory: Path) -> List[str]:
 
 
 class Writer:
-    """Appends to one archive. What :meth:`batch` and :meth:`line` have returned from is on disk."""
+    """Appends to one archive. When :meth:`batch` and :meth:`line` return, that is on disk."""
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
         self.path = path
@@ -155,17 +164,19 @@ class Writer:
         self._write(_dump(head) + b"".join(rows))
 
     def outcome(self, number: int, outcome: str) -> None:
-        self.line({"ended": number, "outcome": outcome})
+        """On disk with whatever is written next: where it is lost, PostgreSQL is asked for it again."""
+        self._write(_dump({"ended": number, "outcome": outcome}), durably=False)
 
     def line(self, content: Mapping[str, Any]) -> None:
         self._write(_dump(content))
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, content: bytes, *, durably: bool = True) -> None:
         member = memoryview(_member(content))
         try:
             while member:
                 member = member[self._stream.write(member) :]
-            os.fsync(self._stream.fileno())
+            if durably:
+                os.fsync(self._stream.fileno())
         except OSError as exc:
             raise translate_os_error(exc, "write archive", self.path) from exc
 
@@ -198,35 +209,61 @@ def _dump(content: Any) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
 
 
-def read(path: Path) -> Tuple[Archive, List[Batch]]:
-    """All of an archive, its rows included. Raises VerificationFailed where it is damaged anywhere but at a cut end."""
+def read(path: Path, sink: Optional[Sink] = None) -> Archive:
+    """Read all of an archive; ``sink`` gets each batch that was committed, one at a time. Raises VerificationFailed
+    where it is damaged anywhere but at a cut end.
+    """
     archive: Optional[Archive] = None
-    batches: List[Batch] = []
+    number = 0
     for end, lines in _members(path):
         content = [_parsed(path, line) for line in lines]
         head = content[0] if content and isinstance(content[0], dict) else {}
         if archive is None:
             archive = Archive(path, _header(path, head))
-        elif "batch" in head:
-            batches.append(_batch(path, head, lines[1:], content[1:]))
-        elif "outcome" in head and head.get("ended") == len(batches):
-            batches[-1].outcome = str(head["outcome"])
-        elif "run_ended" in head:
-            archive.ended = head
+        elif archive.undecided is None and head.get("batch") == number + 1:
+            number += 1
+            archive.undecided = _batch(path, head, lines[1:], content[1:])
+        elif archive.undecided is not None and head.get("ended") == number:
+            _decide(archive, str(head["outcome"]), sink)
+        elif archive.undecided is None and "run_ended" in head:
+            archive.ended = str(head["run_ended"])
         else:
-            raise damaged(path, "a line of it is unknown")
+            raise damaged(path, "a line of it is not expected there")
         archive.good_bytes = end
     if archive is None:
         raise damaged(path, "it has no beginning")
-    undecided = [each.number for each in batches if each.outcome is None]
-    archive.undecided = undecided[0] if undecided else None
-    return archive, batches
+    return archive
 
 
-def _members(path: Path) -> Iterator[Tuple[int, List[bytes]]]:
-    """The lines of each gzip member, with where it ends in the file. Ends at a member that is cut off."""
+def _decide(archive: Archive, outcome: str, sink: Optional[Sink]) -> None:
+    batch, archive.undecided = archive.undecided, None
+    if batch is not None and outcome == COMMITTED:
+        archive.keys += len(batch.rows)
+        if sink is not None:
+            sink(batch)
+
+
+def is_ended(path: Path) -> bool:
+    """Whether its run came to its end, told by the last member alone. False where :func:`read` has to be asked."""
+    with _opened(path) as stream:
+        start = max(0, stream.seek(0, os.SEEK_END) - _LONGEST_END)
+        stream.seek(start)
+        tail = stream.read()
+    place = tail.rfind(_head(0)[:4])
+    member = tail[place:] if place >= 0 else b""
+    if member[: _GZIP.size] != _head(len(member)):
+        return False
     try:
-        content = path.read_bytes()
+        return b'"run_ended"' in zlib.decompress(member, wbits=31)
+    except zlib.error:
+        return False
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as stream:
+            yield stream
     except FileNotFoundError as exc:
         raise UsageError(
             "there is no such archive",
@@ -236,17 +273,24 @@ def _members(path: Path) -> Iterator[Tuple[int, List[bytes]]]:
         ) from exc
     except OSError as exc:
         raise translate_os_error(exc, "read archive", path) from exc
-    view, place = memoryview(content), 0
-    while place + _GZIP.size <= len(content):
-        end = place + _length_of(path, content[place : place + _GZIP.size])
-        if end > len(content):
-            return
-        try:
-            text = zlib.decompress(view[place:end], wbits=31)
-        except zlib.error as exc:
-            raise damaged(path, str(exc)) from exc
-        place = end
-        yield place, text.splitlines(keepends=True)
+
+
+def _members(path: Path) -> Iterator[Tuple[int, List[bytes]]]:
+    """The lines of each gzip member, with where it ends in the file. Ends at a member that is cut off."""
+    with _opened(path) as stream:
+        while True:
+            head = stream.read(_GZIP.size)
+            if len(head) < _GZIP.size:
+                return
+            length = _length_of(path, head)
+            member = head + stream.read(length - len(head))
+            if len(member) < length:
+                return
+            try:
+                text = zlib.decompress(member, wbits=31)
+            except zlib.error as exc:
+                raise damaged(path, str(exc)) from exc
+            yield stream.tell(), text.splitlines(keepends=True)
 
 
 def _parsed(path: Path, line: bytes) -> Any:
@@ -291,13 +335,13 @@ def damaged(path: Path, cause: str) -> VerificationFailed:
     )
 
 
-def expire(directory: Path, keep_days: float) -> List[str]:
-    """Remove archives of runs that are older. Returns their runs."""
+def expire(directory: Path, keep_days: float, at: str) -> List[str]:
+    """Remove archives of runs that are older than that ``at`` (the server's clock). Returns their runs."""
     removed = []
     for run in runs(directory):
         stamp = run.split("-")[1]
         began = from_iso(f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}T{stamp[9:11]}:{stamp[11:13]}:{stamp[13:15]}Z")
-        if (utc_now() - began).total_seconds() <= keep_days * 86400:
+        if (from_iso(at) - began).total_seconds() <= keep_days * 86400:
             continue
         path = path_of(directory, run)
         try:

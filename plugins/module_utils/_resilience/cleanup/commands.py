@@ -153,8 +153,9 @@ def _restored(done: Restored) -> Told:
 def _archives(settings: CleanupSettings) -> Told:
     found: List[Dict[str, Any]] = []
     for run in archive.runs(settings.archives):
-        kept, batches = archive.read(archive.path_of(settings.archives, run))
-        keys = sum(len(each.rows) for each in batches if each.outcome == archive.COMMITTED)
-        ended = str(kept.ended.get("run_ended", "")) or "not brought to its end: the next run does it"
-        found.append({"run": run, "at": kept.header.at, "policy": kept.header.policy, "keys": keys, "ended": ended})
+        kept = archive.read(archive.path_of(settings.archives, run))
+        ended = kept.ended or "not brought to its end: the next run does it"
+        found.append(
+            {"run": run, "at": kept.header.at, "policy": kept.header.policy, "keys": kept.keys, "ended": ended}
+        )
     return Told({"archives": found}, ["\t".join(str(value) for value in each.values()) for each in found])

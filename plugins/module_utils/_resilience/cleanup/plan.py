@@ -27,7 +27,7 @@ SMALL_NUMBER = 10
 MAX_SHARE = 0.2
 CAP = 10000
 #: rows of one batch stay locked while it is written to disk
-BATCH_ROWS = 500
+BATCH_ROWS = 1000
 
 
 @dataclass(frozen=True)

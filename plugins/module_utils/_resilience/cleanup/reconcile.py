@@ -11,7 +11,7 @@ from .._thirdparty import require
 from ..errors import Busy
 from ..postgres import translated
 from ..sessions.postgres_store import table_identifier
-from .archive import COMMITTED, ROLLED_BACK, Archive, Batch, Writer, path_of, read, runs
+from .archive import COMMITTED, ROLLED_BACK, Archive, Batch, Writer, is_ended, path_of, read, runs
 from .plan import CleanupSettings
 
 #: transaction ids that the server does not know, or has forgotten
@@ -25,13 +25,16 @@ def reconcile_all(connection: Any, settings: CleanupSettings) -> List[str]:
 
 def reconcile(connection: Any, settings: CleanupSettings, run: str) -> bool:
     """Whether there was something to do. Raises Busy while the transaction is still under way."""
-    archive, batches = read(path_of(settings.archives, run))
+    path = path_of(settings.archives, run)
+    if is_ended(path):
+        return False
+    archive = read(path)
     if archive.ended:
         return False
     writer = Writer.append(archive)
     try:
         if archive.undecided is not None:
-            writer.outcome(archive.undecided, _outcome(connection, archive, batches[archive.undecided - 1]))
+            writer.outcome(archive.undecided.number, _outcome(connection, archive, archive.undecided))
         writer.line({"run_ended": "cut off"})
     finally:
         writer.close()

@@ -10,7 +10,7 @@ since. And a client that cannot be fenced off could take a row that comes back f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .._thirdparty import require
 from ..errors import Misconfigured, SchemaMismatch, VerificationFailed
@@ -18,7 +18,7 @@ from ..postgres import session
 from ..progress import Progress, Silent
 from ..sessions.model import KeysTable
 from ..sessions.postgres_store import check_tables, regclass_text, table_identifier
-from .archive import COMMITTED, Archive, Batch, path_of, read
+from .archive import Archive, Batch, path_of, read
 from .plan import CleanupSettings, read_identities, standing
 from .reconcile import reconcile
 from .run import columns_of, locked
@@ -62,25 +62,25 @@ def restore(
     done = Restored(run)
     opened = session(settings.database, operation=_OPERATION, deadline_seconds=_DEADLINE_SECONDS)
     with locked(settings), opened as (connection, _deadline):
-        read(path)  # a run that is not there, or is damaged, is said before anything is asked
         reconcile(connection, settings, run)
-        archive, batches = read(path)
+        lives: Dict[str, Tuple[str, int]] = {}
+        archive = read(path, lambda batch: lives.update({batch.company: (batch.identity, batch.epoch)}))
         with connection.cursor() as cursor:
             check_tables(cursor, settings.tables, settings.database.where)
             _refuse_unfenced(cursor, settings, application_stopped)
+            chosen = {each: life for each, life in lives.items() if _is_chosen(settings, each)}
+            done.refused = _other_lives(cursor, settings, chosen)
             writer = _Writer(cursor, settings, archive)
-            chosen = [each for each in batches if each.outcome == COMMITTED and _is_chosen(settings, each)]
-            _refuse_other_lives(cursor, settings, chosen, done)
-            for batch in chosen:
-                if batch.company not in done.refused:
-                    writer.put_back(batch, done)
-                    progress.note("restored", company=batch.company, type=batch.key_type)
+            for company in sorted(set(chosen) - set(done.refused)):
+                done.restored[company] = done.kept[company] = 0
+            read(path, lambda batch: writer.put_back(batch, done) if batch.company in done.restored else None)
+            progress.note("restored", run=run, keys=done.number)
         connection.commit()
     return done
 
 
-def _is_chosen(settings: CleanupSettings, batch: Batch) -> bool:
-    return settings.companies is None or batch.company in settings.companies
+def _is_chosen(settings: CleanupSettings, company: str) -> bool:
+    return settings.companies is None or company in settings.companies
 
 
 def _refuse_unfenced(cursor: Any, settings: CleanupSettings, application_stopped: bool) -> None:
@@ -97,21 +97,23 @@ def _refuse_unfenced(cursor: Any, settings: CleanupSettings, application_stopped
     )
 
 
-def _refuse_other_lives(cursor: Any, settings: CleanupSettings, batches: Sequence[Batch], done: Restored) -> None:
-    companies = sorted({each.company for each in batches})
-    identities = read_identities(cursor, settings, companies)
-    now = standing(cursor, settings, companies)
-    for batch in batches:
-        epoch, is_on_files = now[batch.company]
-        identity, problem = identities.get(batch.company, ("", "it has no creds"))
+def _other_lives(cursor: Any, settings: CleanupSettings, lives: Mapping[str, Tuple[str, int]]) -> Dict[str, str]:
+    """The companies that are not any more what they were at the run (identity, epoch), and why."""
+    identities = read_identities(cursor, settings, sorted(lives))
+    now = standing(cursor, settings, sorted(lives))
+    refused = {}
+    for company, (then_identity, then_epoch) in lives.items():
+        epoch, is_on_files = now[company]
+        identity, problem = identities.get(company, ("", "it has no creds"))
         if is_on_files:
             problem = "it lives on files: what is put back would be lost when it comes back"
-        elif epoch != batch.epoch:
-            problem = f"it has moved since (epoch {batch.epoch} then, {epoch} now): these keys are of before"
-        elif not problem and identity != batch.identity:
+        elif epoch != then_epoch:
+            problem = f"it has moved since (epoch {then_epoch} then, {epoch} now): these keys are of before"
+        elif not problem and identity != then_identity:
             problem = "it was paired anew since: these keys belong to its former identity"
         if problem:
-            done.refused[batch.company] = problem
+            refused[company] = problem
+    return refused
 
 
 class _Writer:
@@ -134,50 +136,64 @@ class _Writer:
         self._has_triggers = bool(self._cursor.fetchone()[0])
 
     def put_back(self, batch: Batch, done: Restored) -> None:
-        restored = sum(self._insert(row) for row in batch.rows)
-        done.restored[batch.company] = done.restored.get(batch.company, 0) + restored
-        done.kept[batch.company] = done.kept.get(batch.company, 0) + len(batch.rows) - restored
+        restored = self._insert(batch)
+        if restored and self._has_triggers:
+            self._check(batch, restored)
+        done.restored[batch.company] += len(restored)
+        done.kept[batch.company] += len(batch.rows) - len(restored)
 
-    def _insert(self, row: List[Optional[str]]) -> int:
-        """1, or 0 where the table has the key."""
+    def _insert(self, batch: Batch) -> List[str]:
+        """The ids of the keys that the table did not have."""
         sql = require("psycopg2.sql")
         keys = self._keys
-        key = {getattr(keys, name): row[self._names.index(getattr(keys, name))] for name in ("company", "type", "id")}
-        types = dict(zip(self._names, self._types))
-        values = [sql.SQL("{}::" + kind).format(sql.Literal(value)) for value, kind in zip(row, self._types)]
-        same = [
-            sql.SQL("{} = {}::" + types[name]).format(sql.Identifier(name), sql.Literal(value))
-            for name, value in key.items()
-        ]
-        self._cursor.execute(
-            sql.SQL(
-                "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values}"
-                " WHERE NOT EXISTS (SELECT FROM {table} WHERE {same}) ON CONFLICT DO NOTHING"
-            ).format(
-                table=table_identifier(keys.table),
-                names=sql.SQL(", ").join(map(sql.Identifier, self._names)),
-                values=sql.SQL(", ").join(values),
-                same=sql.SQL(" AND ").join(same),
-            )
+        key = [getattr(keys, name) for name in ("company", "type", "id")]
+        archived = {
+            name: sql.SQL("archived.{}::" + kind).format(sql.Identifier(name))
+            for name, kind in zip(self._names, self._types)
+        }
+        query = sql.SQL(
+            "INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM unnest({arrays})"
+            " AS archived ({names}) WHERE NOT EXISTS (SELECT FROM {table} AS there WHERE {same})"
+            " ON CONFLICT DO NOTHING RETURNING {id}::text"
+        ).format(
+            table=table_identifier(keys.table),
+            names=sql.SQL(", ").join(map(sql.Identifier, self._names)),
+            values=sql.SQL(", ").join(archived.values()),
+            arrays=sql.SQL(", ").join(sql.SQL("%s::text[]") for _name in self._names),
+            same=sql.SQL(" AND ").join(
+                sql.SQL("there.{} = {}").format(sql.Identifier(name), archived[name]) for name in key
+            ),
+            id=sql.Identifier(keys.id),
         )
-        restored = int(self._cursor.rowcount)
-        if restored and self._has_triggers:
-            self._check(same, row)
-        return restored
+        self._cursor.execute(query, [list(column) for column in zip(*batch.rows)])
+        return [found for (found,) in self._cursor.fetchall()]
 
-    def _check(self, same: List[Any], row: List[Optional[str]]) -> None:
+    def _check(self, batch: Batch, restored: List[str]) -> None:
         """A trigger may change what goes in; the time of a key it may, the key itself not."""
         sql = require("psycopg2.sql")
-        value = self._keys.value
+        keys = self._keys
         self._cursor.execute(
-            sql.SQL("SELECT {}::text FROM {} WHERE {}").format(
-                sql.Identifier(value), table_identifier(self._keys.table), sql.SQL(" AND ").join(same)
+            sql.SQL(
+                "SELECT {id}::text, {value}::text FROM {table}"
+                " WHERE {company} = {} AND {type} = {} AND {id}::text = ANY({})"
+            ).format(
+                sql.Literal(batch.company),
+                sql.Literal(batch.key_type),
+                sql.Literal(restored),
+                id=sql.Identifier(keys.id),
+                value=sql.Identifier(keys.value),
+                table=table_identifier(keys.table),
+                company=sql.Identifier(keys.company),
+                type=sql.Identifier(keys.type),
             )
         )
-        if [found for (found,) in self._cursor.fetchall()] != [row[self._names.index(value)]]:
+        there = dict(self._cursor.fetchall())
+        places = (self._names.index(keys.id), self._names.index(keys.value))
+        archived = {row[places[0]]: row[places[1]] for row in batch.rows}
+        if there != {each: archived[each] for each in restored}:
             raise VerificationFailed(
                 "a row that was put back is not what was archived, so nothing was put back",
                 operation=_OPERATION,
-                subject=self._keys.table,
+                subject=keys.table,
                 hint="look for triggers of the table; disable them for the restore",
             )

@@ -89,7 +89,7 @@ def clean_up(settings: CleanupSettings, progress: Optional[Progress] = None) -> 
         done = Cleaned(plan, reconciled=reconciled)
         if plan.number:
             _carry_out(connection, settings, done, progress)
-        done.expired = archive.expire(settings.archives, settings.keep_days)
+        done.expired = archive.expire(settings.archives, settings.keep_days, plan.at)
         return done
 
 
@@ -121,7 +121,7 @@ def _carry_out(connection: Any, settings: CleanupSettings, done: Cleaned, progre
         columns = columns_of(cursor, settings.tables.keys.table)
     connection.rollback()
     header = archive.Header(
-        archive.new_run(),
+        archive.new_run(done.plan.at),
         done.plan.at,
         done.plan.policy,
         settings.database.where,
