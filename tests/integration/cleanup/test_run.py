@@ -115,6 +115,7 @@ def test_a_key_that_is_written_meanwhile_stays(
         aged.run("UPDATE whatsapp_keys SET updated_at = now() WHERE key_id = %s", used)
         return plan
 
+    aged.run(f"ALTER DATABASE {aged.name} SET default_transaction_isolation = 'serializable'")
     monkeypatch.setattr(run, "make_plan", plan_then_write)
     with aged.open() as writer, writer.cursor() as cursor:
         cursor.execute("UPDATE whatsapp_keys SET value = '{}' WHERE key_id = %s", (held,))

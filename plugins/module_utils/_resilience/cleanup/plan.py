@@ -171,7 +171,7 @@ def make_plan(cursor: Any, settings: CleanupSettings, *, will_write: bool) -> Pl
     settings.check()
     check_tables(cursor, settings.tables, settings.database.where)
     if will_write:
-        _refuse_read_only(cursor, settings.database.where)
+        _refuse_unfit(cursor, settings.database.where)
     found = _counted(cursor, settings)
     _judge_creds(cursor, settings, found)
     for company, (epoch, is_on_files) in standing(cursor, settings, sorted(found)).items():
@@ -182,14 +182,25 @@ def make_plan(cursor: Any, settings: CleanupSettings, *, will_write: bool) -> Pl
     return Plan(settings.policy.name, server_now(cursor), settings.cap, settings.max_share, companies)
 
 
-def _refuse_read_only(cursor: Any, where: str) -> None:
-    cursor.execute("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'")
-    if any(cursor.fetchone()):
+def _refuse_unfit(cursor: Any, where: str) -> None:
+    cursor.execute(
+        "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',"
+        " current_setting('server_encoding')"
+    )
+    is_read_only, encoding = cursor.fetchone()
+    if is_read_only:
         raise ReadOnly(
             "the server takes no writes",
             operation="clean up keys",
             subject=where,
             hint="connect to the primary, or end its read-only mode",
+        )
+    if encoding == "SQL_ASCII":
+        raise Misconfigured(
+            "the database has the encoding SQL_ASCII, so text in it has no known meaning and cannot be archived",
+            operation="clean up keys",
+            subject=where,
+            hint="convert the database to UTF8",
         )
 
 

@@ -113,6 +113,8 @@ def _connected(settings: CleanupSettings) -> Iterator[Any]:
         connection,
         _deadline,
     ):
+        # Each batch judges rows as they are when it has locked them, whatever the database's default is.
+        connection.set_session(isolation_level="READ COMMITTED")
         yield connection
 
 
