@@ -115,7 +115,6 @@ def test_a_key_that_is_written_meanwhile_stays(
         aged.run("UPDATE whatsapp_keys SET updated_at = now() WHERE key_id = %s", used)
         return plan
 
-    aged.run(f"ALTER DATABASE {aged.name} SET default_transaction_isolation = 'serializable'")
     monkeypatch.setattr(run, "make_plan", plan_then_write)
     with aged.open() as writer, writer.cursor() as cursor:
         cursor.execute("UPDATE whatsapp_keys SET value = '{}' WHERE key_id = %s", (held,))
@@ -123,6 +122,21 @@ def test_a_key_that_is_written_meanwhile_stays(
         writer.commit()
     assert done.deleted[COMPANIES[0]] == {"sender-key-memory": OLD - 2}
     assert {row[0] for row in aged.run("SELECT key_id FROM whatsapp_keys")} >= {used, held}
+
+
+def test_a_key_that_is_written_as_a_batch_begins_stays_also_where_transactions_are_serializable(
+    aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aged.run(f"ALTER DATABASE {aged.name} SET default_transaction_isolation = 'serializable'")
+    asked = run.standing
+
+    def ask_then_write(*arguments: Any) -> Any:
+        answer = asked(*arguments)
+        aged.run(f"UPDATE whatsapp_keys SET updated_at = now() WHERE {OLD_MEMORY} AND company_id = '962301'")
+        return answer
+
+    monkeypatch.setattr(run, "standing", ask_then_write)
+    assert clean_up(settings()).deleted == {COMPANIES[1]: {"sender-key-memory": OLD}}
 
 
 def test_companies_whose_rows_are_not_the_session_are_passed_over_and_named(
