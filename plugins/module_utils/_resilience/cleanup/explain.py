@@ -44,7 +44,8 @@ def explain(settings: CleanupSettings, key: str) -> List[Explanation]:
     key_type, slash, key_id = key.partition("/")
     if not slash:
         raise _refusal(key, "is no key", "write it as type/id, such as pre-key/17 or session/962790000001.0")
-    with session(settings.database, operation=_OPERATION) as (connection, _deadline), connection.cursor() as cursor:
+    with session(settings.database, operation=_OPERATION) as (connection, _deadline):
+        cursor = connection.cursor()
         check_tables(cursor, settings.tables, settings.database.where)
         found = _facts_of(cursor, settings, key_type, key_id)
         if not found:
