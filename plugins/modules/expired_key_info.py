@@ -12,7 +12,7 @@ short_description: Show how old WhatsApp (Baileys) keys in PostgreSQL are, and h
 version_added: 0.1.0
 description:
   - Counts keys by company, type and age, those older than a number of days, and those that may go; shows the size of
-    both tables, and how it grew. Changes nothing, and nothing in this collection deletes keys.
+    both tables, and how it grew. Changes nothing; M(baileys.resilience.session_cleanup) deletes what may go.
   - Old is not expired. The time of a key is when it was last written, not when it was last used, and most types are
     written once and used for years. Only keys that Baileys makes anew when it misses them count as removable. Where
     that takes a proof which the database cannot give, none counts, and RV(policy) says so.
@@ -85,6 +85,7 @@ extends_documentation_fragment:
   - baileys.resilience.attributes.info
   - baileys.resilience.attributes.group
 seealso:
+  - module: baileys.resilience.session_cleanup
   - module: baileys.resilience.session_info
   - module: baileys.resilience.query_latency_info
   - module: baileys.resilience.connection_pool_info

@@ -119,8 +119,17 @@ def travel_automatic() -> None:
 
 def travel_cleanup() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.cleanup import (  # noqa: F401
+        archive,
+        choosing,
+        commands,
         counting,
+        explain,
+        plan,
         policy,
+        reconcile,
+        restore,
+        run,
+        telling,
     )
 
 

@@ -21,6 +21,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from . import __version__
 from .automatic import commands as automatic
+from .cleanup import commands as cleanup
+from .cleanup.plan import CleanupSettings
+from .cleanup.telling import Teller
 from .drill import commands as drill
 from .errors import ResilienceError, UsageError
 from .failover.configuration import load_settings
@@ -174,7 +177,7 @@ def _store(options: argparse.Namespace, settings: FailoverSettings, progress: Pr
     record = StoreRecord(settings.state)
     told = ""
     if options.action == "set":
-        companies = _named(options.company, settings)
+        companies = _named(options.company, settings, "set store")
         record.move(companies, options.to, by="by hand", places={})
         told = _publish_by_hand(record, settings, companies)
     entries = {company: vars(record.get(company)) for company in settings.companies}
@@ -191,12 +194,12 @@ def _publish_by_hand(record: StoreRecord, settings: FailoverSettings, companies:
     return ""
 
 
-def _named(companies: Optional[Sequence[str]], settings: FailoverSettings) -> List[str]:
+def _named(companies: Optional[Sequence[str]], settings: FailoverSettings, operation: str) -> List[str]:
     foreign = sorted(set(companies or ()) - set(settings.companies))
     if foreign:
         raise UsageError(
             "is not on this host's list",
-            operation="set store",
+            operation=operation,
             subject=f"company {foreign[0]}",
             hint=f"the companies of {settings.host} are {', '.join(settings.companies)}",
         )
@@ -267,6 +270,22 @@ def _automatic(options: argparse.Namespace, settings: FailoverSettings, progress
     return Answer(told.content, told.lines, told.exit_code)
 
 
+def _cleanup(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
+    chosen = CleanupSettings(
+        settings.database,
+        settings.tables,
+        settings.state,
+        cleanup.policy_of(options),
+        _named(options.company, settings, "clean up"),
+        options.cap,
+        options.max_share,
+        options.keep,
+    )
+    teller = Teller(settings.notify, settings.state, settings.host, settings.companies)
+    told = cleanup.dispatch(options, chosen, progress, teller)
+    return Answer(told.content, told.lines, told.exit_code)
+
+
 _HANDLERS: Dict[str, Handler] = {
     "failover": _operation,
     "failback": _operation,
@@ -279,6 +298,7 @@ _HANDLERS: Dict[str, Handler] = {
     "mirror": _mirror,
     "drill": _drill,
     "auto-failover": _automatic,
+    "cleanup": _cleanup,
 }
 
 
@@ -322,6 +342,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("monitor", help="watch database and applications, and tell of what is wrong"),
         commands.add_parser("health", help="how database and applications are: exit code 0 ok, 1 warning, 2 critical"),
         commands.add_parser("silence", help="maintenance: let the monitor tell nothing for a while"),
+    )
+    cleanup.add_arguments(
+        commands.add_parser("cleanup", help="keys that may go: show them, delete them, put them back")
     )
     drill.add_arguments(commands.add_parser("drill", help="a drill of failover and failback: status, heal"))
     asked = "for systemd: the failover that the monitor asked for, if both signals are there"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from lab import Lab
+from lab.state import Receivers
 from tests.support.lab_settings import settings_content, write_settings
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -110,17 +112,22 @@ def test_a_check_of_a_fresh_host_makes_nothing_there(lab: Lab, tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["failover.json"]
 
 
-def test_a_check_that_found_something_reaches_a_human_once_and_only_when_it_is_told_to(
-    lab: Lab, tmp_path: Path
-) -> None:
-    receivers = lab.need_receivers()
-    notify = {
+def notified(receivers: Receivers) -> dict[str, str]:
+    return {
         "sentry_dsn": receivers.sentry_dsn,
         "telegram_token": receivers.telegram_token,
         "telegram_chat_id": receivers.telegram_chat_id,
         "telegram_api_url": receivers.telegram_api_url,
     }
-    config = write_settings(lab, tmp_path / "failover.json", notify=notify, load_check={"node": "/nowhere/node"})
+
+
+def test_a_check_that_found_something_reaches_a_human_once_and_only_when_it_is_told_to(
+    lab: Lab, tmp_path: Path
+) -> None:
+    receivers = lab.need_receivers()
+    config = write_settings(
+        lab, tmp_path / "failover.json", notify=notified(receivers), load_check={"node": "/nowhere/node"}
+    )
     logs = [Path(receivers.sentry_log), Path(receivers.telegram_log)]
     before = [len(log.read_text().splitlines()) if log.exists() else 0 for log in logs]
     assert asked(config).returncode == 3
@@ -133,6 +140,67 @@ def test_a_check_that_found_something_reaches_a_human_once_and_only_when_it_is_t
         assert "a failover on lab-app would not work now" in told[0]
         assert "Node.js is not found" in told[0]
         assert lab.need_postgres().password not in told[0]
+
+
+def test_keys_that_may_go_are_shown_deleted_and_put_back(lab: Lab, command: Command) -> None:
+    company = lab.companies[0].id
+    command("init-db")
+    assert lab.message(company, "before the cleanup") == "delivered"
+    shown = answer(command("--json", "cleanup"))
+    assert shown["number"] == shown["types"]["sender-key-memory"] > 0
+    dry = command("cleanup", "--dry-run").stdout
+    assert f"company {company}: {shown['number']} of {shown['keys']} keys" in dry
+    assert dry.splitlines()[-1] == "nothing was deleted; --apply does it"
+    assert "a run would stop" in command("cleanup", "--max-share", "0.001", exits=3).stdout
+    assert "so nothing is deleted" in command("cleanup", "--apply", "--max-share", "0.001", exits=3).stderr
+
+    assert "is not on this host's list" in command("cleanup", "--company", "1", exits=2).stderr
+    assert "accept_data_loss" in command("cleanup", "--policy", "age", exits=2).stderr
+    assert "accept the loss" in command("cleanup", "--retention", "session=30d", exits=2).stderr
+    assert "a run is named with restore" in command("cleanup", "restore", exits=2).stderr
+    assert (
+        "stays: written once, needed"
+        in command("cleanup", "--explain", f"app-state-sync-key/{an_app_state_key(lab)}").stdout
+    )
+
+    done = command("cleanup", "--apply", "--company", company)
+    assert f"{shown['number']} keys deleted by policy safe; 0 that may go are left" in done.stdout
+    run = done.stdout.split()[-1]
+    assert f"baileys-resilience cleanup restore {run}" in done.stdout
+    assert lab.message(company, "after the cleanup") == "delivered"
+    assert answer(command("--json", "mirror", "once")), "the mirror follows"
+    assert "mirror" not in command("check").stdout
+    assert [each["run"] for each in answer(command("--json", "cleanup", "archives"))["archives"]] == [run]
+    assert ("archive", "0600") in {
+        (each["kind"], each["mode"]) for each in answer(command("--json", "copies"))["copies"]
+    }
+    assert f"{shown['number']} keys of {run} put back" in command("cleanup", "restore", run).stdout
+    assert answer(command("--json", "cleanup"))["number"] == shown["number"]
+
+
+def test_a_cleanup_tells_what_came_of_it_when_it_is_told_to(lab: Lab, tmp_path: Path) -> None:
+    receivers = lab.need_receivers()
+    config = write_settings(lab, tmp_path / "failover.json", notify=notified(receivers))
+    log = Path(receivers.telegram_log)
+    before = len(log.read_text().splitlines()) if log.exists() else 0
+
+    def cleanup(*words: str) -> int:
+        argv = [sys.executable, "-m", "baileys_resilience.cli", "--config", str(config), "cleanup", "--apply", *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False).returncode
+
+    assert cleanup("--notify", "--max-share", "0.001") == 3
+    assert (cleanup("--notify", "--cap", "1"), cleanup("--cap", "1")) == (0, 0)
+    stopped, done = log.read_text().splitlines()[before:]
+    assert "the cleanup of keys did not do its work on lab-app" in stopped
+    assert "so nothing is deleted" in stopped
+    assert "keys cleaned up on lab-app" in done
+    assert "sender-key-memory: 1" in done
+
+
+def an_app_state_key(lab: Lab) -> str:
+    with contextlib.closing(lab.connect(direct=True)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT key_id FROM whatsapp_keys WHERE key_type = 'app-state-sync-key' LIMIT 1")
+        return str(cursor.fetchone()[0])
 
 
 def test_failover_and_failback_are_run_and_shown(lab: Lab, command: Command) -> None:
@@ -152,8 +220,8 @@ def test_failover_and_failback_are_run_and_shown(lab: Lab, command: Command) -> 
     assert f"company {company} on files since" in command("failover", "run", "--confirm", "all").stdout
     copies = answer(command("--json", "copies"))["copies"]
     assert {"live", "mirror"} <= {each["kind"] for each in copies}
-    modes = {(each["kind"] == "client", each["mode"]) for each in copies}
-    assert modes <= {(False, "0700"), (True, "0600")}, "directories, but for the client's cache"
+    modes = {(each["kind"] in ("client", "archive"), each["mode"]) for each in copies}
+    assert modes <= {(False, "0700"), (True, "0600")}, "directories, but for the client's cache and archives"
 
     back = answer(command("--json", "failback", "run", "--confirm", "all"))
     assert (back["report"]["outcome"], back["report"]["operator"]) == ("done", "test")

@@ -1,59 +1,171 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The policy as SQL, for whoever counts. :func:`policy.judge` says the same of one key."""
+"""The policy as SQL, for whoever counts and for whoever deletes. :func:`policy.judge` says the same of one key."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable, Dict, List
 
 from .._thirdparty import require
-from ..sessions.model import KeysTable
-from .policy import GUARD_NOT_THE_INDEX, GUARD_SENDER_QUIET, OWN_TIMESTAMP, SAFE, TCTOKEN_INDEX, Rule
+from ..sessions.model import KeysTable, TableMapping
+from ..sessions.postgres_store import table_identifier
+from .policy import (
+    GUARD_NO_MEMORY,
+    GUARD_NOT_IN_USE,
+    GUARD_NOT_THE_INDEX,
+    GUARD_SENDER_QUIET,
+    OWN_TIMESTAMP,
+    PRE_KEYS_IN_USE,
+    SAFE_POLICY,
+    TCTOKEN_INDEX,
+    Policy,
+    Rule,
+)
+
+_NUMBER = "^[0-9]{1,9}$"
+#: also where an adapter has stored JSON inside of a JSON text
+_NEXT_PRE_KEY = r'nextPreKeyId\\?": ?([0-9]{1,9})[,} ]'
 
 
-def removable(keys: KeysTable) -> Any:
-    """A boolean expression over the keys' table: may this row go? Never null, and false where anything is unknown."""
+def removable(tables: TableMapping, policy: Policy = SAFE_POLICY) -> Any:
+    """A boolean expression over the keys' table (by its own name): may this row go? Never null, and false where
+    anything is unknown.
+    """
     sql = require("psycopg2.sql")
     cases = [
-        sql.SQL("WHEN {} THEN {}").format(sql.Literal(rule.key_type), _conditions(rule, keys))
-        for rule in SAFE.values()
-        if rule.counts and (keys.updated_at or rule.clock == OWN_TIMESTAMP)
+        sql.SQL("WHEN {} THEN {}").format(sql.Literal(rule.key_type), _conditions(rule, tables))
+        for rule in policy.rules.values()
+        if rule.counts and (tables.keys.updated_at or rule.clock == OWN_TIMESTAMP)
     ]
+    if not cases:
+        return sql.SQL("false")
     return sql.SQL("coalesce(CASE {}::text {} ELSE false END, false)").format(
-        sql.Identifier(keys.type), sql.SQL(" ").join(cases)
+        _column(tables.keys, "type"), sql.SQL(" ").join(cases)
     )
 
 
-def _conditions(rule: Rule, keys: KeysTable) -> Any:
+def facts(tables: TableMapping) -> List[Any]:
+    """Expressions for what :class:`policy.KeyFacts` holds behind type and id, in that order."""
     sql = require("psycopg2.sql")
-    limit = sql.Literal(rule.retention_days)
+    keys = tables.keys
+    written = sql.SQL("NULL::float8")
+    if keys.updated_at:
+        written = sql.SQL("extract(epoch FROM now() - {}::timestamptz)::float8").format(_column(keys, "updated_at"))
+    age = "extract(epoch FROM now() - {})::float8"
+    return [
+        written,
+        sql.SQL(age).format(_own_time("timestamp", keys)),
+        sql.SQL(age).format(_own_time("senderTimestamp", keys)),
+        sql.SQL("({} IS NOT NULL)").format(_memory_of_group(tables)),
+        _next_pre_key(tables),
+    ]
+
+
+def _column(keys: KeysTable, option: str) -> Any:
+    """With its table's name, since a subquery may know a column of the same name."""
+    sql = require("psycopg2.sql")
+    return sql.SQL("{}.{}").format(table_identifier(keys.table), sql.Identifier(getattr(keys, option)))
+
+
+def _conditions(rule: Rule, tables: TableMapping) -> Any:
+    sql = require("psycopg2.sql")
+    keys, limit = tables.keys, sql.Literal(rule.retention_days)
     if rule.clock == OWN_TIMESTAMP:
         conditions = [_older("timestamp", keys, limit)]
     else:
         conditions = [
-            sql.SQL("{}::timestamptz < now() - {} * interval '1 day'").format(sql.Identifier(keys.updated_at), limit)
+            sql.SQL("{}::timestamptz < now() - {} * interval '1 day'").format(_column(keys, "updated_at"), limit)
         ]
-    if GUARD_NOT_THE_INDEX in rule.guards:
-        conditions.append(sql.SQL("{}::text <> {}").format(sql.Identifier(keys.id), sql.Literal(TCTOKEN_INDEX)))
-    if GUARD_SENDER_QUIET in rule.guards:
-        # What is named but cannot be read is no proof of silence.
-        conditions.append(
-            sql.SQL("({older} OR position({name} in {value}::text) = 0)").format(
-                older=_older("senderTimestamp", keys, limit),
-                name=sql.Literal("senderTimestamp"),
-                value=sql.Identifier(keys.value),
-            )
-        )
+    conditions += [_GUARDS[guard](tables, limit) for guard in rule.guards]
     return sql.SQL("({})").format(sql.SQL(" AND ").join(conditions))
 
 
+def _not_the_index(tables: TableMapping, _limit: Any) -> Any:
+    sql = require("psycopg2.sql")
+    return sql.SQL("{}::text <> {}").format(_column(tables.keys, "id"), sql.Literal(TCTOKEN_INDEX))
+
+
+def _sender_quiet(tables: TableMapping, limit: Any) -> Any:
+    """What is named but cannot be read is no proof of silence."""
+    sql = require("psycopg2.sql")
+    return sql.SQL("({older} OR position({name} in {value}::text) = 0)").format(
+        older=_older("senderTimestamp", tables.keys, limit),
+        name=sql.Literal("senderTimestamp"),
+        value=_column(tables.keys, "value"),
+    )
+
+
+def _no_memory(tables: TableMapping, _limit: Any) -> Any:
+    sql = require("psycopg2.sql")
+    return sql.SQL("{} IS NULL").format(_memory_of_group(tables))
+
+
+def _not_in_use(tables: TableMapping, _limit: Any) -> Any:
+    sql = require("psycopg2.sql")
+    return sql.SQL("CASE WHEN {id}::text ~ {number} THEN {id}::text::bigint < {next} - {in_use} ELSE false END").format(
+        id=_column(tables.keys, "id"),
+        number=sql.Literal(_NUMBER),
+        next=_next_pre_key(tables),
+        in_use=sql.Literal(PRE_KEYS_IN_USE),
+    )
+
+
+_GUARDS: Dict[str, Callable[[TableMapping, Any], Any]] = {
+    GUARD_NOT_THE_INDEX: _not_the_index,
+    GUARD_SENDER_QUIET: _sender_quiet,
+    GUARD_NO_MEMORY: _no_memory,
+    GUARD_NOT_IN_USE: _not_in_use,
+}
+
+
+def _memory_of_group(tables: TableMapping) -> Any:
+    """The id of the sender-key-memory of a sender key's group, null where there is none. A sender key is named
+    ``group::user::device``, its memory by the group.
+    """
+    sql = require("psycopg2.sql")
+    keys = tables.keys
+    return sql.SQL(
+        "(SELECT min(memory.{id}::text) FROM {table} AS memory WHERE memory.{company} = {of_company}"
+        " AND memory.{type}::text = 'sender-key-memory' AND memory.{id}::text = split_part({of_id}::text, '::', 1))"
+    ).format(
+        id=sql.Identifier(keys.id),
+        table=table_identifier(keys.table),
+        company=sql.Identifier(keys.company),
+        type=sql.Identifier(keys.type),
+        of_company=_column(keys, "company"),
+        of_id=_column(keys, "id"),
+    )
+
+
+def _next_pre_key(tables: TableMapping) -> Any:
+    """The lowest where a table without its primary key has several creds of the company."""
+    sql = require("psycopg2.sql")
+    auth = tables.auth
+    return sql.SQL(
+        "(SELECT min(substring(auth.{creds}::text from {pattern})::bigint) FROM {table} AS auth"
+        " WHERE auth.{company}::text = {of_company}::text)"
+    ).format(
+        creds=sql.Identifier(auth.creds),
+        pattern=sql.Literal(_NEXT_PRE_KEY),
+        table=table_identifier(auth.table),
+        company=sql.Identifier(auth.company),
+        of_company=_column(tables.keys, "company"),
+    )
+
+
 def _older(field: str, keys: KeysTable, days: Any) -> Any:
-    """Whether the key's own time (seconds since 1970, as a number or a text) is further back than ``days``. Null where
-    there is none: also where an adapter has stored JSON inside of a JSON text.
+    """Whether the key's own time is further back than ``days``; null where there is none."""
+    sql = require("psycopg2.sql")
+    return sql.SQL("{} < now() - {} * interval '1 day'").format(_own_time(field, keys), days)
+
+
+def _own_time(field: str, keys: KeysTable) -> Any:
+    """The key's own time (seconds since 1970, as a number or a text). Null where there is none: also where an adapter
+    has stored JSON inside of a JSON text.
     """
     sql = require("psycopg2.sql")
     pattern = f'"{field}": ?"?([0-9]{{9,11}})"?[,}} ]'
-    return sql.SQL(
-        "to_timestamp(substring({value}::text from {pattern})::float8) < now() - {days} * interval '1 day'"
-    ).format(value=sql.Identifier(keys.value), pattern=sql.Literal(pattern), days=days)
+    return sql.SQL("to_timestamp(substring({value}::text from {pattern})::float8)").format(
+        value=_column(keys, "value"), pattern=sql.Literal(pattern)
+    )

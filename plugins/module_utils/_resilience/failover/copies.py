@@ -18,7 +18,7 @@ from ..clock import from_iso, to_iso
 from ..errors import NotWritable
 from ..sessions.directory_store import SessionsHome, replaced_at
 from ..sessions.manifest import MANIFEST_FILE
-from ..sessions.record import FILES, StoreOfRecord, StoreRecord
+from ..sessions.record import CLEANUP_ARCHIVES, FILES, StoreOfRecord, StoreRecord
 from ..steps.lease import HostLease
 from .envfile import EnvFile
 from .settings import FailoverSettings
@@ -31,8 +31,8 @@ UNFINISHED_SECONDS = 60.0
 @dataclass(frozen=True)
 class Copy:
     """``kind``: live (the store of record), exported, previous, staging, mirror, client (what the application's client
-    keeps), or env (what a killed write of .env left). ``expires_at`` is empty for what stays; ``rule`` says why it
-    stays, or what it waits for.
+    keeps), archive (what a cleanup deleted), or env (what a killed write of .env left). ``expires_at`` is empty for
+    what stays; ``rule`` says why it stays, or what it waits for.
     """
 
     kind: str
@@ -103,6 +103,8 @@ def _places(settings: FailoverSettings) -> Iterator[_Place]:
         yield _Place("mirror", Path(settings.mirror_dir), None, rule)
     if settings.client_dir and Path(settings.client_dir).is_dir():
         yield from _client_places(Path(settings.client_dir))
+    for path in _entries(settings.state / CLEANUP_ARCHIVES):
+        yield _Place("archive", path, None, "a later cleanup removes it: 90 days after its run, or as it is told")
     for left in EnvFile(settings.application.env_path).leftovers():
         ends = left.lstat().st_mtime + UNFINISHED_SECONDS
         yield _Place("env", left, ends, "what a killed write left: a minute")

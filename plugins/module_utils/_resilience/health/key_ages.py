@@ -159,7 +159,7 @@ def _counted(
         type=sql.Identifier(keys.type),
         bucket=age_bucket(keys),
         older=older,
-        removable=removable(keys),
+        removable=removable(tables),
         table=table_identifier(keys.table),
         chosen=chosen,
     )
@@ -237,7 +237,8 @@ def judge_key_ages(found: KeyAges, thresholds: KeyThresholds, older_than_days: f
     if may_go > thresholds.removable_keys:
         cause = f"{may_go} keys may go, more than {thresholds.removable_keys}"
         advice = (
-            "nothing breaks while they stay; delete no other key by its age alone, and watch growth (option previous)"
+            "nothing breaks while they stay; baileys-resilience cleanup --apply deletes them. Delete no other key by"
+            " its age alone (docs/cleanup.md)"
         )
         judged[-1] = Finding(REMOVABLE_FIGURE, WARNING, cause, advice)
     if thresholds.old_keys and old > thresholds.old_keys:

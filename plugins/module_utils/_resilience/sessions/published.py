@@ -125,6 +125,15 @@ def read_published(cursor: Any, companies: Sequence[str]) -> Dict[str, Published
     return {row[0]: PublishedStore(*row[1:]) for row in cursor.fetchall()}
 
 
+def published_readable(cursor: Any, companies: Sequence[str]) -> Dict[str, PublishedStore]:
+    """The same for a look that must not fail on it: nothing where the table is missing or not for this user."""
+    cursor.execute(_READABLE)
+    if not cursor.fetchone()[0]:
+        return {}
+    cursor.execute(_READ, (list(companies),))
+    return {row[0]: PublishedStore(*row[1:]) for row in cursor.fetchall()}
+
+
 def read_writers(cursor: Any, companies: Sequence[str]) -> Optional[Dict[str, str]]:
     """The token of whoever writes each company's session; None where there is no such table."""
     if not _is_there(cursor, "writers"):

@@ -23,6 +23,8 @@ from ..files import FILE_MODE, make_private_directory, translate_os_error, write
 
 POSTGRES = "postgres"
 FILES = "files"
+#: archives of what a cleanup deleted, beside the record
+CLEANUP_ARCHIVES = "cleanup"
 FORMAT = "baileys-resilience/stores"
 VERSION = 1
 

@@ -1,0 +1,161 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The words of ``baileys-resilience cleanup``, and what it says. Without ``--apply`` it only shows."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Sequence
+
+from ..errors import UsageError
+from ..progress import Progress
+from . import archive
+from .choosing import NAMES, SAFE_NAME, choose
+from .explain import explain
+from .plan import CAP, MAX_SHARE, CleanupSettings, Plan
+from .policy import Policy, rule_for
+from .restore import Restored, restore
+from .run import Cleaned, clean_up, dry_run
+from .telling import Teller
+
+ACTIONS = ("restore", "archives")
+#: as of a check that finds something wrong
+STOPPED = 3
+
+
+@dataclass
+class Told:
+    content: Mapping[str, Any]
+    lines: Sequence[str] = field(default_factory=list)
+    exit_code: int = 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action", nargs="?", choices=ACTIONS, help="put back what a run deleted, or list what is archived"
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN_ID", help="with restore: the run")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--dry-run", action="store_true", help="only show what would go (the default)")
+    how.add_argument("--apply", action="store_true", help="delete it, archived first")
+    how.add_argument("--explain", metavar="TYPE/ID", help="why this key stays or goes, such as pre-key/17")
+    parser.add_argument("--policy", choices=NAMES, default=SAFE_NAME, help="age goes by age alone, and loses messages")
+    parser.add_argument("--older-than", type=_days, metavar="DAYS", help="such as 30d (default: by type of key)")
+    parser.add_argument(
+        "--retention", action="append", type=_retention, metavar="TYPE=DAYS", help="days of your own (repeatable)"
+    )
+    parser.add_argument("--accept-data-loss", action="store_true", help="also what a session uses: it loses messages")
+    parser.add_argument("--company", action="append", help="only this one (repeatable; all by default)")
+    parser.add_argument("--cap", type=int, default=CAP, metavar="KEYS", help=f"at most so many a run (default: {CAP})")
+    parser.add_argument(
+        "--max-share", type=float, default=MAX_SHARE, metavar="SHARE", help="stop above this share (default: 0.2)"
+    )
+    parser.add_argument(
+        "--keep", type=_days, default=archive.KEEP_DAYS, metavar="DAYS", help="keep archives so long (default: 90d)"
+    )
+    parser.add_argument("--notify", action="store_true", help="with --apply: tell Sentry and Telegram what came of it")
+    parser.add_argument("--application-stopped", action="store_true", help="with restore, where init-db was never run")
+
+
+def _days(text: str) -> float:
+    found = re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*(?:d|days?)?", text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days: write 30 or 30d")
+    return float(found.group(1))
+
+
+def _retention(text: str) -> Dict[str, float]:
+    name, sign, days = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} is no retention: write sender-key-memory=30")
+    return {name: _days(days)}
+
+
+def policy_of(options: argparse.Namespace) -> Policy:
+    retention = {name: days for each in options.retention or () for name, days in each.items()}
+    return choose(
+        options.policy,
+        older_than_days=options.older_than,
+        retention=retention or None,
+        accept_data_loss=options.accept_data_loss,
+    )
+
+
+def dispatch(options: argparse.Namespace, settings: CleanupSettings, progress: Progress, teller: Teller) -> Told:
+    """``settings`` are of :func:`policy_of` and the other options."""
+    if (options.action == "restore") != bool(options.run):
+        raise UsageError(
+            "a run is named with restore, and only there",
+            operation="cleanup",
+            hint="baileys-resilience cleanup restore RUN_ID; baileys-resilience cleanup archives lists the runs",
+        )
+    if options.action == "restore":
+        return _restored(
+            restore(settings, options.run, application_stopped=options.application_stopped, progress=progress)
+        )
+    if options.action == "archives":
+        return _archives(settings)
+    if options.explain:
+        explained = explain(settings, options.explain)
+        return Told({"keys": [vars(each) for each in explained]}, [each.sentence() for each in explained])
+    if options.apply:
+        return _cleaned(teller.clean_up(settings, progress) if options.notify else clean_up(settings, progress), teller)
+    return _planned(dry_run(settings), settings.policy)
+
+
+def _planned(plan: Plan, policy: Policy) -> Told:
+    lines = [
+        f"policy {plan.policy}: {plan.may_go} of {plan.total} keys may go"
+        + (f", {plan.number} of them in one run" if plan.number < plan.may_go else ""),
+        *(f"  {name}: {count}: {rule_for(name, policy).reason}" for name, count in plan.by_type.items()),
+    ]
+    for each in plan.companies:
+        if each.passed_over:
+            lines.append(f"company {each.company}: nothing: {each.passed_over}")
+        elif each.number:
+            lines.append(f"company {each.company}: {each.number} of {each.total} keys ({each.share:.1%})")
+    for each in plan.too_much:
+        lines.append(f"a run would stop: company {each.company} would lose more than {plan.max_share:.0%} of its keys")
+    if plan.number and not plan.too_much:
+        lines.append("nothing was deleted; --apply does it")
+    return Told(plan.as_dict(), lines, STOPPED if plan.too_much else 0)
+
+
+def _cleaned(done: Cleaned, teller: Teller) -> Told:
+    lines = [f"{done.number} keys deleted by policy {done.plan.policy}; {done.left} that may go are left"]
+    for company, kinds in sorted(done.deleted.items()):
+        lines.append(f"company {company}: " + ", ".join(f"{name} {number}" for name, number in sorted(kinds.items())))
+    lines += [
+        f"company {each.company}: nothing: {each.passed_over}" for each in done.plan.companies if each.passed_over
+    ]
+    if done.run:
+        lines.append(f"archived in {done.archive}; take it back with: baileys-resilience cleanup restore {done.run}")
+    lines += [f"the archive of {run}, which was cut off, was brought to its end" for run in done.reconciled]
+    lines += [f"archive of {run} removed: it has expired" for run in done.expired]
+    lines += [f"{each.service}: {each.detail}" for each in teller.deliveries]
+    return Told({**done.as_dict(), "notified": [each.as_dict() for each in teller.deliveries]}, lines)
+
+
+def _restored(done: Restored) -> Told:
+    lines = [f"{done.number} keys of {done.run} put back"]
+    kept = sum(done.kept.values())
+    if kept:
+        lines.append(f"{kept} were not: the table has newer rows of them")
+    lines += [f"company {company}: nothing put back: {why}" for company, why in sorted(done.refused.items())]
+    if done.number:
+        lines.append("an application that runs reads them at its next start")
+    return Told(done.as_dict(), lines, STOPPED if done.refused else 0)
+
+
+def _archives(settings: CleanupSettings) -> Told:
+    found: List[Dict[str, Any]] = []
+    for run in archive.runs(settings.archives):
+        kept = archive.read(archive.path_of(settings.archives, run))
+        ended = kept.ended or "not brought to its end: the next run does it"
+        found.append(
+            {"run": run, "at": kept.header.at, "policy": kept.header.policy, "keys": kept.keys, "ended": ended}
+        )
+    return Told({"archives": found}, ["\t".join(str(value) for value in each.values()) for each in found])

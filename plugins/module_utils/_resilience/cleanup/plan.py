@@ -1,0 +1,284 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What a cleanup would do: how many keys of each company and type, who is passed over, and why it would stop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from .._thirdparty import require
+from ..errors import CredsInvalid, Misconfigured, ReadOnly, UsageError
+from ..postgres import ConnectParams, server_now
+from ..sessions.codec import bytes_of, encode_creds, sha256
+from ..sessions.model import TableMapping
+from ..sessions.postgres_store import check_tables, table_identifier
+from ..sessions.published import PublishedStore, published_readable
+from ..sessions.record import CLEANUP_ARCHIVES, FILES, StoreRecord
+from .counting import removable
+from .policy import SAFE_POLICY, Policy
+
+#: Up to here a loss is no loss to the mirror and to a failover (failover/mirror/policy.py, failover/source_reports.py):
+#: what is more would make both refuse PostgreSQL as a source of this company.
+SMALL_NUMBER = 10
+MAX_SHARE = 0.2
+CAP = 10000
+#: rows of one batch stay locked while it is written to disk
+BATCH_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class CleanupSettings:
+    """``companies`` None: all. ``cap``: at most so many keys a run. ``max_share``: of a company's keys, above which a
+    run stops. ``keep_days``: how long archives stay.
+    """
+
+    database: ConnectParams
+    tables: TableMapping
+    state_dir: Path
+    policy: Policy = SAFE_POLICY
+    companies: Optional[Sequence[str]] = None
+    cap: int = CAP
+    max_share: float = MAX_SHARE
+    keep_days: float = 90.0
+    archive_dir: Optional[Path] = None
+
+    @property
+    def archives(self) -> Path:
+        return self.archive_dir or self.state_dir / CLEANUP_ARCHIVES
+
+    def check(self) -> None:
+        """Raises UsageError for numbers that cannot be meant."""
+        _check("cap", self.cap, 1, 10**9, "keys")
+        _check("max_share", self.max_share, 0.0, 1.0, "of a company's keys")
+        _check("keep_days", self.keep_days, 1.0, 36500.0, "days")
+        if self.companies is not None and not self.companies:
+            raise UsageError(
+                "the list is empty",
+                operation="read",
+                subject="companies",
+                hint="name at least one company, or leave the option out to mean all",
+            )
+
+
+def _check(name: str, value: float, lowest: float, highest: float, what: str) -> None:
+    if isinstance(value, bool) or not math.isfinite(value) or not lowest <= value <= highest:
+        raise UsageError(
+            f"{value!r} is not possible", operation="read", subject=name, hint=f"give {lowest:g} to {highest:g} {what}"
+        )
+
+
+@dataclass
+class CompanyPlan:
+    """``counts``: keys that may go by type, of ``total``. ``passed_over``: why none of them does. ``identity``: a
+    digest of the company's public identity key, which tells a company that was paired anew.
+    """
+
+    company: str
+    total: int = 0
+    counts: Dict[str, int] = field(default_factory=dict)
+    passed_over: str = ""
+    identity: str = ""
+    epoch: int = 0
+
+    @property
+    def number(self) -> int:
+        return 0 if self.passed_over else sum(self.counts.values())
+
+    @property
+    def share(self) -> float:
+        return self.number / self.total if self.total else 0.0
+
+
+@dataclass
+class Plan:
+    """``at``: the server's clock. ``number``: how many keys go in this run, at most ``cap`` of ``may_go``."""
+
+    policy: str
+    at: str
+    cap: int
+    max_share: float
+    companies: List[CompanyPlan]
+
+    @property
+    def may_go(self) -> int:
+        return sum(each.number for each in self.companies)
+
+    @property
+    def number(self) -> int:
+        return min(self.cap, self.may_go)
+
+    @property
+    def total(self) -> int:
+        return sum(each.total for each in self.companies)
+
+    @property
+    def by_type(self) -> Dict[str, int]:
+        found: Dict[str, int] = {}
+        for each in self.companies:
+            for key_type, count in each.counts.items() if not each.passed_over else ():
+                found[key_type] = found.get(key_type, 0) + count
+        return dict(sorted(found.items()))
+
+    @property
+    def too_much(self) -> List[CompanyPlan]:
+        return [each for each in self.companies if each.number > SMALL_NUMBER and each.share > self.max_share]
+
+    def refuse_too_much(self) -> None:
+        """Raises Misconfigured when a company would lose more than its share: then nobody loses anything."""
+        if not self.too_much:
+            return
+        worst = max(self.too_much, key=lambda each: each.share)
+        others = f" (and so it is with {len(self.too_much) - 1} more)" if len(self.too_much) > 1 else ""
+        raise Misconfigured(
+            f"{worst.number} of {worst.total} keys ({worst.share:.0%}) would go, more than"
+            f" {self.max_share:.0%}{others}, so nothing is deleted",
+            operation="clean up company",
+            subject=worst.company,
+            hint="look at what would go with --dry-run and --explain: a wrong time column or days that are too few look"
+            " like this; where it is meant, raise the limit (--max-share) for this company alone (--company)",
+        )
+
+    def as_dict(self) -> Dict[str, Any]:
+        return {
+            "policy": self.policy,
+            "at": self.at,
+            "keys": self.total,
+            "may_go": self.may_go,
+            "number": self.number,
+            "cap": self.cap,
+            "max_share": self.max_share,
+            "types": self.by_type,
+            "companies": {
+                each.company: {
+                    "keys": each.total,
+                    "types": dict(sorted(each.counts.items())) if not each.passed_over else {},
+                    "number": each.number,
+                    "share": round(each.share, 4),
+                    "passed_over": each.passed_over,
+                }
+                for each in self.companies
+            },
+            "stopped": [each.company for each in self.too_much],
+        }
+
+
+def make_plan(cursor: Any, settings: CleanupSettings, *, will_write: bool) -> Plan:
+    """Count, in a transaction of the caller's; writes nothing. Raises ReadOnly where ``will_write`` cannot be."""
+    settings.check()
+    check_tables(cursor, settings.tables, settings.database.where)
+    if will_write:
+        _refuse_unfit(cursor, settings.database.where)
+    found = _counted(cursor, settings)
+    _judge_creds(cursor, settings, found)
+    for company, (epoch, is_on_files) in standing(cursor, settings, sorted(found)).items():
+        found[company].epoch = epoch
+        if is_on_files:
+            found[company].passed_over = "it lives on files: its rows are a copy of before"
+    companies = [found[name] for name in sorted(found)]
+    return Plan(settings.policy.name, server_now(cursor), settings.cap, settings.max_share, companies)
+
+
+def _refuse_unfit(cursor: Any, where: str) -> None:
+    cursor.execute(
+        "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',"
+        " current_setting('server_encoding')"
+    )
+    is_read_only, encoding = cursor.fetchone()
+    if is_read_only:
+        raise ReadOnly(
+            "the server takes no writes",
+            operation="clean up keys",
+            subject=where,
+            hint="connect to the primary, or end its read-only mode",
+        )
+    if encoding == "SQL_ASCII":
+        raise Misconfigured(
+            "the database has the encoding SQL_ASCII, so text in it has no known meaning and cannot be archived",
+            operation="clean up keys",
+            subject=where,
+            hint="convert the database to UTF8",
+        )
+
+
+def _counted(cursor: Any, settings: CleanupSettings) -> Dict[str, CompanyPlan]:
+    sql = require("psycopg2.sql")
+    keys = settings.tables.keys
+    chosen = sql.SQL("")
+    if settings.companies is not None:
+        chosen = sql.SQL("WHERE {}::text = ANY({})").format(
+            sql.Identifier(keys.company), sql.Literal(list(settings.companies))
+        )
+    cursor.execute(
+        sql.SQL("SELECT {}::text, {}::text, count(*), count(*) FILTER (WHERE {}) FROM {} {} GROUP BY 1, 2").format(
+            sql.Identifier(keys.company),
+            sql.Identifier(keys.type),
+            removable(settings.tables, settings.policy),
+            table_identifier(keys.table),
+            chosen,
+        )
+    )
+    found: Dict[str, CompanyPlan] = {}
+    for company, key_type, count, may_go in cursor.fetchall():
+        plan = found.setdefault(company, CompanyPlan(company))
+        plan.total += count
+        if may_go:
+            plan.counts[key_type] = may_go
+    for company in settings.companies or ():
+        found.setdefault(company, CompanyPlan(company, passed_over="it has no keys"))
+    return found
+
+
+def _judge_creds(cursor: Any, settings: CleanupSettings, found: Mapping[str, CompanyPlan]) -> None:
+    identities = read_identities(cursor, settings, sorted(found))
+    for company, plan in found.items():
+        identity, problem = identities.get(company, ("", "it has no creds, which can be lost by accident"))
+        plan.identity = identity
+        plan.passed_over = plan.passed_over or problem
+
+
+def read_identities(cursor: Any, settings: CleanupSettings, companies: Sequence[str]) -> Dict[str, Tuple[str, str]]:
+    """For each company with creds: a digest of its public identity key, or in words why there is none."""
+    sql = require("psycopg2.sql")
+    auth = settings.tables.auth
+    cursor.execute(
+        sql.SQL(
+            "SELECT {company}::text, convert_to({creds}::text, 'UTF8') FROM {table} WHERE {company}::text = ANY({})"
+        ).format(
+            sql.Literal(list(companies)),
+            company=sql.Identifier(auth.company),
+            creds=sql.Identifier(auth.creds),
+            table=table_identifier(auth.table),
+        )
+    )
+    found: Dict[str, Tuple[str, str]] = {}
+    for company, content in cursor.fetchall():
+        several = ("", "there are several rows of its creds: which of them is the session, only a human can say")
+        found[company] = several if company in found else _identity(content, company)
+    return found
+
+
+def _identity(content: Any, company: str) -> Tuple[str, str]:
+    try:
+        creds = encode_creds(None if content is None else bytes(content), company=company)[1]
+    except CredsInvalid as exc:
+        return "", exc.cause
+    pair = creds.get("signedIdentityKey")
+    public = bytes_of(pair.get("public")) if isinstance(pair, dict) else None
+    return (sha256(public), "") if public else ("", "its creds have no identity key")
+
+
+def standing(cursor: Any, settings: CleanupSettings, companies: Sequence[str]) -> Dict[str, Tuple[int, bool]]:
+    """The epoch of each company, and whether it lives on files: by this host's record or PostgreSQL's copy of
+    another's, the newer of the two, and of two equal ones that which says files.
+    """
+    ours = StoreRecord(settings.state_dir).all()
+    published: Mapping[str, PublishedStore] = published_readable(cursor, companies)
+    found = {}
+    for company in companies:
+        said = [(each[company].epoch, each[company].store == FILES) for each in (ours, published) if company in each]
+        found[company] = max(said) if said else (0, False)
+    return found

@@ -1,0 +1,264 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The cleanup itself: plan, then that plan, batch by batch, each of them archived before its deletion commits.
+
+Nothing here waits for a client's write, and no client waits for long: rows that somebody holds are passed over, and a
+batch is locked only while it is written to disk. Ages are judged by the database's clock, once more at deletion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from .._thirdparty import require
+from ..errors import Busy, Conflict
+from ..files import make_private_directory
+from ..locks import held
+from ..postgres import session
+from ..progress import Progress, Silent
+from ..sessions.model import KeysTable
+from ..sessions.postgres_store import regclass_text, table_identifier
+from . import archive
+from .counting import removable
+from .plan import BATCH_ROWS, CleanupSettings, CompanyPlan, Plan, make_plan, standing
+from .reconcile import reconcile_all
+
+_OPERATION = "clean up keys"
+_DEADLINE_SECONDS = 60.0
+#: one cleanup at a time, for each batch; a lock of the transaction, which a PgBouncer keeps where it belongs
+_LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('baileys_resilience'), hashtext('cleanup'))"
+#: The memory of a group goes before its sender keys: what is there twice harms nobody, a memory without its key does.
+_FIRST = ("sender-key-memory",)
+
+
+@dataclass
+class Cleaned:
+    """What a run did. ``deleted``: number of keys by company and type. ``left``: keys that may go and are still there,
+    since the run has a cap, or somebody was at them.
+    """
+
+    plan: Plan
+    run: str = ""
+    archive: str = ""
+    deleted: Dict[str, Dict[str, int]] = field(default_factory=dict)
+    expired: List[str] = field(default_factory=list)
+    reconciled: List[str] = field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        return sum(sum(kinds.values()) for kinds in self.deleted.values())
+
+    @property
+    def left(self) -> int:
+        return max(0, self.plan.may_go - self.number)
+
+    def as_dict(self) -> Dict[str, Any]:
+        return {
+            "run": self.run,
+            "archive": self.archive,
+            "deleted": self.number,
+            "companies": {company: dict(sorted(kinds.items())) for company, kinds in sorted(self.deleted.items())},
+            "left": self.left,
+            "expired_archives": self.expired,
+            "reconciled": self.reconciled,
+            "plan": self.plan.as_dict(),
+        }
+
+
+def dry_run(settings: CleanupSettings) -> Plan:
+    """What :func:`clean_up` would do. Changes nothing, and works on a replica."""
+    with _connected(settings) as connection, connection.cursor() as cursor:
+        return make_plan(cursor, settings, will_write=False)
+
+
+def clean_up(settings: CleanupSettings, progress: Optional[Progress] = None) -> Cleaned:
+    """Delete what may go. Raises Misconfigured when that is too much of a company (nothing is deleted then), Busy when
+    another cleanup is at work, and what database and disk say; what was deleted before an error is in the archive.
+    """
+    progress = progress or Silent()
+    settings.check()
+    with locked(settings), _connected(settings) as connection:
+        reconciled = reconcile_all(connection, settings)
+        with connection.cursor() as cursor:
+            plan = make_plan(cursor, settings, will_write=True)
+        connection.rollback()
+        plan.refuse_too_much()
+        done = Cleaned(plan, reconciled=reconciled)
+        if plan.number:
+            _carry_out(connection, settings, done, progress)
+        done.expired = archive.expire(settings.archives, settings.keep_days, plan.at)
+        return done
+
+
+@contextlib.contextmanager
+def locked(settings: CleanupSettings) -> Iterator[None]:
+    """Only one process of this host works on the archives."""
+    directory = make_private_directory(settings.archives)
+    busy = Busy(
+        "another cleanup is at work on this host",
+        operation=_OPERATION,
+        subject=str(directory),
+        hint="wait for its end, then run again",
+    )
+    with held(directory, 0.0, busy):
+        yield
+
+
+@contextlib.contextmanager
+def _connected(settings: CleanupSettings) -> Iterator[Any]:
+    with session(settings.database, operation=_OPERATION, deadline_seconds=_DEADLINE_SECONDS) as (
+        connection,
+        _deadline,
+    ):
+        # Each batch judges rows as they are when it has locked them, whatever the database's default is.
+        connection.set_session(isolation_level="READ COMMITTED")
+        yield connection
+
+
+def _carry_out(connection: Any, settings: CleanupSettings, done: Cleaned, progress: Progress) -> None:
+    with connection.cursor() as cursor:
+        columns = columns_of(cursor, settings.tables.keys.table)
+    connection.rollback()
+    header = archive.Header(
+        archive.new_run(done.plan.at),
+        done.plan.at,
+        done.plan.policy,
+        settings.database.where,
+        settings.tables.keys.table,
+        columns,
+    )
+    writer = archive.Writer.create(settings.archives, header)
+    done.run, done.archive = header.run, str(writer.path)
+    batches = _Batches(connection, settings, writer, [name for name, _kind in columns])
+    try:
+        for company in done.plan.companies:
+            for key_type in sorted(company.counts, key=lambda each: (each not in _FIRST, each)):
+                if company.passed_over:
+                    continue
+                number = batches.delete(company, key_type, settings.cap - done.number)
+                if number:
+                    done.deleted.setdefault(company.company, {})[key_type] = number
+                    progress.note("deleted", company=company.company, type=key_type, keys=number)
+        writer.line({"run_ended": "done", "deleted": done.number})
+    finally:
+        writer.close()
+
+
+def columns_of(cursor: Any, table: str) -> List[Tuple[str, str]]:
+    """Name and type of each column that is stored as it was sent: generated ones make themselves again."""
+    cursor.execute(
+        "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass(%s)"
+        " AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
+        (regclass_text(table),),
+    )
+    return list(cursor.fetchall())
+
+
+class _Batches:
+    """Deletes in batches of one company and type, each a transaction of its own."""
+
+    def __init__(self, connection: Any, settings: CleanupSettings, writer: archive.Writer, columns: List[str]) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._writer = writer
+        self._columns = columns
+        self._number = 0
+        self._keys: KeysTable = settings.tables.keys
+
+    def delete(self, company: CompanyPlan, key_type: str, left: int) -> int:
+        """At most what was planned, and at most ``left``. Returns how many went."""
+        deleted, behind = 0, ""
+        most = min(left, company.counts[key_type])
+        while deleted < most:
+            rows = self._batch(company, key_type, behind, min(BATCH_ROWS, most - deleted))
+            if not rows:
+                break
+            deleted += len(rows)
+            behind = rows[-1]
+        return deleted
+
+    def _batch(self, company: CompanyPlan, key_type: str, behind: str, limit: int) -> List[str]:
+        """Ids of the keys that went."""
+        with self._connection.cursor() as cursor:
+            try:
+                found = self._lock_rows(cursor, company, key_type, behind, limit)
+                if not found:
+                    return []
+                self._number += 1
+                self._delete_rows(cursor, company, key_type, [row[:2] for row in found])
+                self._archive(cursor, company, key_type, [list(row[3:]) for row in found])
+                self._connection.commit()
+            finally:
+                self._connection.rollback()
+        self._writer.outcome(self._number, archive.COMMITTED)
+        return [row[2] for row in found]
+
+    def _lock_rows(
+        self, cursor: Any, company: CompanyPlan, key_type: str, behind: str, limit: int
+    ) -> Sequence[Tuple[Any, ...]]:
+        sql = require("psycopg2.sql")
+        cursor.execute("SET LOCAL row_security = off; SET LOCAL lock_timeout = '5s'")
+        cursor.execute(_LOCK)
+        if not cursor.fetchone()[0]:
+            raise Busy(
+                "a cleanup of another host is at work",
+                operation=_OPERATION,
+                subject=self._settings.database.where,
+                hint="let one host clean up; what is done so far stays done",
+            )
+        if standing(cursor, self._settings, [company.company])[company.company] != (company.epoch, False):
+            return []  # it moves, or has moved: its rows are not the session any more
+        cursor.execute(
+            sql.SQL(
+                "SELECT tableoid::text, ctid::text, {id}::text, {columns} FROM {table} WHERE {conditions}{behind}"
+                " ORDER BY {id} LIMIT {limit} FOR UPDATE SKIP LOCKED"
+            ).format(
+                id=sql.Identifier(self._keys.id),
+                columns=sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(each)) for each in self._columns),
+                table=table_identifier(self._keys.table),
+                conditions=self._conditions(company, key_type),
+                behind=sql.SQL(" AND {} > {}").format(sql.Identifier(self._keys.id), sql.Literal(behind))
+                if behind
+                else sql.SQL(""),
+                limit=sql.Literal(limit),
+            )
+        )
+        return list(cursor.fetchall())
+
+    def _delete_rows(self, cursor: Any, company: CompanyPlan, key_type: str, places: Sequence[Tuple[str, str]]) -> None:
+        sql = require("psycopg2.sql")
+        cursor.execute(
+            sql.SQL("DELETE FROM {} WHERE ctid = ANY({}::tid[]) AND tableoid = ANY({}::oid[]) AND {}").format(
+                table_identifier(self._keys.table),
+                sql.Literal([place for _table, place in places]),
+                sql.Literal(sorted({table for table, _place in places})),
+                self._conditions(company, key_type),
+            )
+        )
+        if cursor.rowcount != len(places):
+            raise Conflict(
+                f"{cursor.rowcount} rows went instead of {len(places)}, so this batch was taken back",
+                operation=_OPERATION,
+                subject=self._settings.database.where,
+                hint="look for triggers, rules and partitions of the keys' table that change what a DELETE does",
+            )
+
+    def _conditions(self, company: CompanyPlan, key_type: str) -> Any:
+        sql = require("psycopg2.sql")
+        return sql.SQL("{} = {} AND {} = {} AND {}").format(
+            sql.Identifier(self._keys.company),
+            sql.Literal(company.company),
+            sql.Identifier(self._keys.type),
+            sql.Literal(key_type),
+            removable(self._settings.tables, self._settings.policy),
+        )
+
+    def _archive(self, cursor: Any, company: CompanyPlan, key_type: str, rows: List[archive.Row]) -> None:
+        cursor.execute("SELECT pg_current_xact_id()::text")
+        xid = cursor.fetchone()[0]
+        self._writer.batch(
+            archive.Batch(self._number, company.company, key_type, company.identity, company.epoch, xid, rows)
+        )

@@ -1,0 +1,64 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""A run of a cleanup as news for Sentry and Telegram: what went, or why nothing did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List, Sequence
+
+from ..errors import ResilienceError
+from ..notify.model import Delivery, Notification, notify_all
+from ..notify.services import notifiers_for
+from ..notify.settings import NotifySettings
+from ..progress import Progress
+from .plan import CleanupSettings
+from .run import Cleaned, clean_up
+
+_OPERATION = "cleanup"
+
+
+class Teller:
+    """Cleans up and tells of it, whatever comes of it."""
+
+    def __init__(self, notify: NotifySettings, state_dir: Path, host: str, companies: Sequence[str]) -> None:
+        self._notify = notify
+        self._state_dir = state_dir
+        self._host = host
+        self._companies = tuple(companies)
+        self.deliveries: List[Delivery] = []
+
+    def clean_up(self, settings: CleanupSettings, progress: Progress) -> Cleaned:
+        """Raises what the cleanup raised, told already."""
+        try:
+            done = clean_up(settings, progress)
+        except ResilienceError as exc:
+            self._tell("the cleanup of keys did not do its work", str(exc), "error", exc.code)
+            raise
+        passed_over = [
+            f"company {each.company}: {each.passed_over}" for each in done.plan.companies if each.passed_over
+        ]
+        kinds = [f"{name}: {count}" for name, count in _by_type(done).items()]
+        text = "\n".join([f"{done.left} that may go are left", *kinds, *passed_over])
+        self._tell(f"{done.number} of {done.plan.total} keys cleaned up", text, "info", done.run or done.plan.at)
+        return done
+
+    def _tell(self, title: str, text: str, level: str, what: str) -> None:
+        note = Notification(
+            f"{title} on {self._host}",
+            text,
+            level,
+            {"host": self._host, "operation": _OPERATION},
+            f"cleanup-{self._host}-{what}",
+            self._companies,
+        )
+        self.deliveries = notify_all(notifiers_for(self._notify, self._state_dir), note)
+
+
+def _by_type(done: Cleaned) -> Dict[str, int]:
+    found: Dict[str, int] = {}
+    for kinds in done.deleted.values():
+        for name, count in kinds.items():
+            found[name] = found.get(name, 0) + count
+    return found
