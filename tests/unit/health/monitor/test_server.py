@@ -14,7 +14,7 @@ import pytest
 
 from baileys_resilience.errors import Misconfigured
 from baileys_resilience.health.monitor.loop import Heart
-from baileys_resilience.health.monitor.server import Endpoint, Page, Show, is_loopback, json_page
+from baileys_resilience.health.monitor.server import Endpoint, Page, Query, Show, is_loopback, json_page
 from baileys_resilience.health.monitor.service import healthz
 
 Serve = Callable[..., Endpoint]
@@ -25,7 +25,7 @@ def serve() -> Iterator[Serve]:
     running: list[Endpoint] = []
 
     def start(pages: dict[str, Show] | None = None, host: str = "127.0.0.1", **more: object) -> Endpoint:
-        endpoint = Endpoint(host, 0, pages or {"/a": lambda: json_page({"a": 1})}, **more)  # type: ignore[arg-type]
+        endpoint = Endpoint(host, 0, pages or {"/a": lambda _query: json_page({"a": 1})}, **more)  # type: ignore[arg-type]
         running.append(endpoint)
         endpoint.start()
         return endpoint
@@ -67,7 +67,7 @@ def test_beyond_the_loopback_address_a_token_is_needed(serve: Serve) -> None:
 
 
 def test_the_question_whether_it_lives_needs_no_token(serve: Serve) -> None:
-    pages: dict[str, Show] = {"/healthz": lambda: healthz(Heart()), "/a": lambda: json_page({})}
+    pages: dict[str, Show] = {"/healthz": lambda _query: healthz(Heart()), "/a": lambda _query: json_page({})}
     endpoint = serve(pages, token="secret-token", open_paths=("/healthz",))
     assert ask(endpoint, "/healthz")[0] == 200
     assert ask(endpoint, "/a")[0] == 401
@@ -104,12 +104,12 @@ def test_a_loop_that_stands_still_is_ill() -> None:
 def test_many_who_ask_at_once_are_sent_away_and_the_next_is_served(serve: Serve) -> None:
     gate, entered = threading.Event(), threading.Semaphore(0)
 
-    def slow() -> Page:
+    def slow(_query: Query) -> Page:
         entered.release()
         gate.wait(30)
         return json_page({})
 
-    endpoint = serve({"/slow": slow, "/a": lambda: json_page({})})
+    endpoint = serve({"/slow": slow, "/a": lambda _query: json_page({})})
     threads = [threading.Thread(target=ask, args=(endpoint, "/slow"), daemon=True) for _each in range(16)]
     for thread in threads:
         thread.start()
