@@ -81,9 +81,7 @@ class Browser:
         self.call("Input.insertText", text=text)
 
     def resize(self, width: int, height: int, *, phone: bool = False) -> None:
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
 
     def prefer(self, **features: str) -> None:
         """Media features, such as ``prefers_color_scheme="dark"``."""

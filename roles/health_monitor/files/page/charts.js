@@ -7,7 +7,10 @@ import { clock } from "./words.js";
 
 /** @import { Column } from "./shapes.js" */
 /** @typedef {{label: string, color: string, column: Column, dash?: number[], shown?: string}} Line */
-/** @typedef {{title: string, lines: Line[], format: (value: number | null | undefined) => string}} Chart */
+/**
+ * @typedef {{title: string, lines: Line[], format: (value: number | null | undefined) => string, rare?: boolean}} Chart
+ * `rare`: there are fewer figures than points, and between two of them nothing is missing
+ */
 
 const HEIGHT = 170;
 const DAY_SECONDS = 86400;
@@ -125,7 +128,7 @@ class Drawn {
       scales: { x: { time: true }, y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.1 : 1] } },
       axes: [
         { ...axis, values: (_plot, splits) => splits.map((each, index) => this.label(each, splits[index - 1])), space: 64 },
-        { ...axis, values: (_plot, splits) => splits.map((each) => this.chart.format(each)), size: 56, space: 34 },
+        { ...axis, values: (_plot, splits) => splits.map((each) => this.chart.format(each)), size: widthOf, space: 34 },
       ],
       series: [
         {},
@@ -134,7 +137,7 @@ class Drawn {
           stroke: () => color(line.color),
           width: 1.6,
           dash: line.dash,
-          spanGaps: false,
+          spanGaps: this.chart.rare ?? false,
         })),
       ],
       hooks: { setCursor: [(plot) => this.tell(plot.cursor.idx ?? null)] },
@@ -149,6 +152,11 @@ class Drawn {
     const first = before === undefined || clock(before, true).slice(5, 10) !== day;
     return first && this.long ? `${day} ${time}` : time;
   }
+}
+
+/** Of the labels of an axis, in pixels. @param {unknown} _plot @param {string[] | null} labels */
+function widthOf(_plot, labels) {
+  return 22 + 7 * Math.max(2, ...(labels ?? []).map((each) => each.length));
 }
 
 /** @param {Column} column */

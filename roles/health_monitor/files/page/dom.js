@@ -61,9 +61,14 @@ export function keyed(parent, items, keyOf, begin, show) {
   /** @type {Map<string, HTMLElement>} */
   const there = new Map();
   for (const each of /** @type {Iterable<HTMLElement>} */ (parent.children)) there.set(each.dataset.key ?? "", each);
+  /** @type {Map<string, number>} */
+  const times = new Map();
   let next = parent.firstElementChild;
   for (const item of items) {
-    const key = keyOf(item);
+    const name = keyOf(item);
+    const time = times.get(name) ?? 0;
+    times.set(name, time + 1);
+    const key = time ? `${name} (${time})` : name;
     let element = there.get(key);
     if (element) there.delete(key);
     else {

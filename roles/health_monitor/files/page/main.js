@@ -118,6 +118,8 @@ function askForToken() {
   const form = byId("token-form");
   const again = !form.hidden || token.get() !== "";
   token.forget();
+  last = null;
+  problem = "";
   byId("content").hidden = true;
   byId("alarm").hidden = true;
   form.hidden = false;
@@ -128,9 +130,12 @@ function askForToken() {
 byId("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const input = /** @type {HTMLInputElement} */ (byId("token"));
-  token.set(input.value.trim());
+  const given = input.value.trim();
   input.value = "";
-  refresh();
+  token.set(given);
+  // What no header can carry is no token either.
+  if (/^[\x21-\x7e]+$/.test(given)) refresh();
+  else askForToken();
 });
 
 for (const each of ranges) {
@@ -140,10 +145,13 @@ for (const each of ranges) {
     refresh();
   });
 }
-document.addEventListener("visibilitychange", () => {
+function refreshIfSeen() {
   if (!document.hidden && byId("token-form").hidden) refresh();
-});
-addEventListener("online", refresh);
+}
+
+// Browsers let a page that nobody looks at sleep.
+document.addEventListener("visibilitychange", refreshIfSeen);
+addEventListener("online", refreshIfSeen);
 listenForMore();
 setInterval(showFreshness, 1000);
 refresh();

@@ -148,6 +148,7 @@ function keysOf(history) {
     .map((subject) => ({
       title: "All keys",
       format: count,
+      rare: true,
       lines: [
         ...line(history, subject, "keys", { label: "keys", color: "--line-1" }),
         ...line(history, subject, "keys old", { label: "old", color: "--line-2", dash: DASHED }),
@@ -186,6 +187,7 @@ function showEvent(element, each) {
   setPart(element, "at", moment(each.at));
   setPart(element, "kind", each.kind);
   setPart(element, "title", each.title);
-  setPart(element, "lasted", each.duration_seconds >= 1 ? `after ${inWords(each.duration_seconds)}` : "");
+  const lasted = each.duration_seconds >= 1 && each.kind !== "alert";
+  setPart(element, "lasted", lasted ? `after ${inWords(each.duration_seconds)}` : "");
   setPart(element, "what", [each.subject, each.text].filter(Boolean).join(": "));
 }

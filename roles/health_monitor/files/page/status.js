@@ -94,7 +94,7 @@ function showTrouble(element, each) {
   setPart(element, "status", each.status);
   setPart(element, "title", each.title);
   setPart(element, "since", each.seconds >= 1 ? `for ${inWords(each.seconds)}` : "");
-  setPart(element, "subject", each.subject);
+  setPart(element, "subject", each.status === "unknown" ? `${each.subject}: ${each.concern}` : each.subject);
   setPart(element, "evidence", each.evidence);
   setPart(element, "words", each.command);
   const command = /** @type {HTMLElement} */ (element.querySelector(".command"));

@@ -1,16 +1,18 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The files of the page at ``/``. They hold no figures, so whoever reaches the port may have them; what they show they
-ask the other paths for.
+"""The page at ``/``. It holds no figures, so whoever reaches the port may have it; what it shows it asks the other
+paths for.
 
-They are read when the monitor starts, and only from where the role health_monitor has put them.
+It is one file, JSON: texts by the names of files. It is read when the monitor starts, and only from where the role
+health_monitor has put it.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Any, Dict, Tuple
 
 from .server import Page, Show, json_page
 
@@ -19,30 +21,30 @@ _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
 }
-_MOST_FILES, _MOST_BYTES = 40, 1024 * 1024
 
 
-def page_files(directory: str) -> Tuple[Dict[str, Show], str]:
+def page_files(path: str) -> Tuple[Dict[str, Show], str]:
     """What to show by path, and why there is no page, where there is none: then ``/`` says so."""
-    if not directory:
-        return _none("no page is installed")
-    found: Dict[str, Show] = {}
+    if not path:
+        return _none("none is installed")
     try:
-        files = sorted(each for each in Path(directory).iterdir() if each.suffix in _TYPES and each.is_file())
-        for each in files[:_MOST_FILES]:
-            with open(each, "rb") as stream:
-                content = stream.read(_MOST_BYTES)
-            found["/" if each.name == INDEX else f"/{each.name}"] = _show(Page(200, _TYPES[each.suffix], content))
+        content: Any = json.loads(Path(path).read_bytes())
+        files = {"/" if name == INDEX else f"/{name}": _show(text, Path(name).suffix) for name, text in content.items()}
     except OSError as error:
-        return _none(f"{error.filename or directory}: {error.strerror}")
-    return (found, "") if "/" in found else _none(f"{directory} holds no {INDEX}")
+        return _none(f"{path}: {error.strerror}")
+    except (ValueError, KeyError, AttributeError):
+        return _none(f"{path} holds none")
+    return (files, "") if "/" in files else _none(f"{path} holds no {INDEX}")
 
 
-def _show(page: Page) -> Show:
+def _show(text: str, suffix: str) -> Show:
+    page = Page(200, _TYPES[suffix], text.encode())
     return lambda _query: page
 
 
 def _none(why: str) -> Tuple[Dict[str, Show], str]:
-    hint = "the role health_monitor installs it and sets page_dir; /api/status has all that it would show"
-    return {"/": _show(json_page({"error": f"there is no page: {why}. HINT: {hint}"}, 404))}, why
+    hint = "the role health_monitor installs it (page_file in its configuration); /api/status says what it would show"
+    page = json_page({"error": f"there is no page: {why}. HINT: {hint}"}, 404)
+    return {"/": lambda _query: page}, why

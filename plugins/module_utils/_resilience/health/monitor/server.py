@@ -21,7 +21,8 @@ from urllib.parse import parse_qsl
 from ...errors import Misconfigured, ResilienceError, UsageError
 
 _REQUEST_SECONDS = 5.0
-_MOST_AT_ONCE = 16
+#: a browser asks six things at once
+_MOST_AT_ONCE = 32
 _MOST_PARAMETERS = 20
 #: less is not worth the time
 _LEAST_PACKED_BYTES = 1024

@@ -157,8 +157,8 @@ class Monitor:
         if not listen.port:
             return None
         token = listen.token or (read_token(listen.token_file) if listen.token_file else "")
-        files, missing = page_files(self.settings.page_dir)
-        if missing and self.settings.page_dir:
+        files, missing = page_files(self.settings.page_file)
+        if missing and self.settings.page_file:
             self._progress.note("there is no page", why=missing)
         pages: Dict[str, Show] = {
             "/metrics": lambda _query: Page(200, self.metrics.content_type, self.metrics.text()),
