@@ -80,6 +80,15 @@ class Browser:
     def type(self, text: str) -> None:
         self.call("Input.insertText", text=text)
 
+    def point(self, selector: str) -> None:
+        """The mouse at the middle of an element, which is scrolled to."""
+        place = f"document.querySelector({selector!r})"
+        self.evaluate(f"{place}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        x, y = self.evaluate(
+            f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])({place}.getBoundingClientRect())"
+        )
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
     def resize(self, width: int, height: int, *, phone: bool = False) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
 

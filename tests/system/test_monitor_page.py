@@ -212,6 +212,21 @@ def test_it_shows_all_parts_and_no_text_of_others_becomes_markup(page: Browser) 
     shot(page, "light")
 
 
+def test_a_chart_tells_the_figures_under_the_pointer(page: Browser) -> None:
+    page.wait("document.querySelectorAll('#latency .u-over').length === 4")
+    whole = page.evaluate(text("#latency .legend"))
+    page.point("#pools .u-over")
+    page.wait("/^[0-9]{2}:[0-9]{2}$/.test(document.querySelector('#pools .title').dataset.when)")
+    page.point("#latency .u-over")
+    page.wait("document.querySelector('#latency .title').dataset.when !== ''")
+    page.wait("document.querySelector('#pools .title').dataset.when === ''")
+    assert page.evaluate(text("#latency .legend")).startswith("P50 2")
+    page.point("h1")
+    page.wait(f"{text('#latency .legend')} === {whole!r}")
+    label = page.evaluate("document.querySelector('#latency .plot').getAttribute('aria-label')")
+    assert label.startswith("connect: P50 ")
+
+
 def test_a_database_that_goes_is_shown_with_what_to_run_and_goes_again_without_a_flicker(
     page: Browser, database: Cluster
 ) -> None:

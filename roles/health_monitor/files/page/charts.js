@@ -94,9 +94,10 @@ class Drawn {
   /** The figures beside the names: those under the pointer, or of the whole time. @param {number | null} index */
   tell(index) {
     const { title, lines, format } = this.chart;
-    setText(/** @type {Element} */ (this.figure.querySelector(".title")), title);
+    const heading = /** @type {HTMLElement} */ (this.figure.querySelector(".title"));
+    setText(heading, title);
+    heading.dataset.when = index == null ? "" : clock(this.at[index] ?? 0, this.long);
     const legend = /** @type {Element} */ (this.figure.querySelector(".legend"));
-    const when = index == null ? "" : clock(this.at[index] ?? 0, this.long);
     keyed(legend, lines, (each) => each.label, () => make("li", "", make("span", "swatch"), make("span", "words")), (li, line) => {
       const swatch = /** @type {HTMLElement} */ (li.querySelector(".swatch"));
       swatch.style.borderColor = `var(${line.color})`;
@@ -104,7 +105,6 @@ class Drawn {
       const value = index == null ? (line.shown ?? format(lastOf(line.column))) : format(line.column[index]);
       setText(/** @type {Element} */ (li.querySelector(".words")), `${line.label} ${value}`);
     });
-    this.figure.dataset.when = when;
     if (index == null) {
       const said = lines.map((each) => `${each.label} ${each.shown ?? format(lastOf(each.column))}`);
       this.place.setAttribute("aria-label", `${title}: ${said.join(", ")}`);

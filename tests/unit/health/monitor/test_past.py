@@ -149,13 +149,17 @@ def test_an_answer_is_read_again_only_after_the_history_was_written(
     asked: list[object] = []
     charts = desk.memory.reader.charts
     monkeypatch.setattr(desk.memory.reader, "charts", lambda *given: asked.append(given) or charts(*given))
-    first = desk.ask()
-    assert desk.ask() == first
+    first = desk.ask(range="24h")
+    assert desk.ask(range="24h") == first
     assert len(asked) == 1
     desk.see(seconds=0.5)
     desk.write()
-    assert desk.ask()["times"][0]["total"]["samples"] == 2
-    assert len(asked) == 2
+    second = desk.ask(range="24h")
+    assert second["end"] == first["end"]
+    assert second["times"][0]["total"]["samples"] == 2
+    desk.clock.seconds += 600.0
+    assert desk.ask(range="24h")["end"] == first["end"] + 600
+    assert len(asked) == 3
 
 
 def test_without_a_history_it_says_so_and_a_damaged_one_is_an_error(desk: Desk, tmp_path: Path) -> None:
