@@ -25,6 +25,7 @@ UNIT = "baileys-resilience-monitor.service"
 USER = "baileys-resilience-monitor"
 CONFIG = "/etc/baileys-resilience/monitor.json"
 STATE = "/var/lib/baileys-resilience-monitor"
+PAGE = "/usr/local/share/baileys-resilience-monitor-page.json"
 ROOT_CERTIFICATE = "/etc/baileys-resilience/root.crt"
 COMMAND = ["/usr/bin/python3", "-m", "baileys_resilience.cli"]
 TOKEN = "0123456789abcdef-token"
@@ -125,6 +126,8 @@ def test_the_unit_watches_over_tls_and_a_second_run_of_the_role_changes_nothing(
     assert found["figures"]["keys"]["count"] == sum(len(company.keys) for company in COMPANIES)
     assert "ok: came round" in ask(host, port, "/healthz")
     assert "wa_session_storage_up 1.0" in ask(host, port, "/metrics")
+    assert "<title>WhatsApp sessions</title>" in ask(host, port, "/")
+    assert host.run("stat", "--format=%a %U", PAGE).stdout.split() == ["644", "root"]
     pid = main_pid(host)
     assert "changed=0" in play().output
     assert main_pid(host) == pid
@@ -281,6 +284,7 @@ def test_an_outage_that_both_see_ends_on_files_by_itself_and_the_application_liv
 def test_the_role_removes_it_and_at_last_all_that_it_knew(host: Host, play: Play) -> None:
     play("absent")
     assert host.run("systemctl", "cat", UNIT, check=False).returncode != 0
+    assert host.run("test", "-e", PAGE, check=False).returncode == 1
     assert host.run("test", "-e", f"{STATE}/alerts.json", check=False).returncode == 0
     assert "changed=0" in play("absent").output
     play("absent", health_monitor_purge=True)

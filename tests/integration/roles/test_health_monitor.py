@@ -20,6 +20,7 @@ from baileys_resilience.health.monitor.configuration import ClientSettings, Moni
 from baileys_resilience.health.monitor.requesting import AutoFailoverSettings
 from baileys_resilience.notify import NotifySettings
 from baileys_resilience.postgres import ConnectParams
+from tests.support.page import bundled_page
 from tests.support.playbooks import Ansible, Played, Unsafe, tree
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "health_monitor"
@@ -39,6 +40,7 @@ def variables(tmp_path: Path) -> dict[str, Any]:
         "health_monitor_state_dir": str(tmp_path / "host" / "state"),
         "health_monitor_unit_dir": str(tmp_path / "host"),
         "health_monitor_prometheus_dir": str(tmp_path / "prometheus"),
+        "health_monitor_page_file": str(tmp_path / "host" / "page.json"),
         "baileys_resilience_login_password": Unsafe(PASSWORD),
     }
 
@@ -70,7 +72,9 @@ def test_check_apply_check_apply_and_away_again(ansible: Ansible, variables: dic
     assert changed(play(ansible, variables, "--check", "--diff")) > 0
     assert tree(host) == tree(prometheus) == {}
     assert changed(play(ansible, variables, "--diff")) > 0
-    assert set(tree(host)) == {"monitor.json", UNIT, "state"}
+    assert set(tree(host)) == {"monitor.json", UNIT, "state", "page.json"}
+    assert (host / "page.json").read_text() == bundled_page() + "\n"
+    assert stat.S_IMODE((host / "page.json").stat().st_mode) == 0o644
     assert stat.S_IMODE((host / "monitor.json").stat().st_mode) == 0o600
     assert stat.S_IMODE((host / "state").stat().st_mode) == 0o700
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in prometheus.iterdir()} == {
@@ -100,6 +104,7 @@ def test_with_nothing_set_the_monitor_reads_its_own_defaults(
         state_dir=str(tmp_path / "host" / "state"),
         name="localhost",
         mirror_age_file="/run/baileys-resilience/mirror.json",
+        page_file=str(tmp_path / "host" / "page.json"),
         notify=NotifySettings(server_name="localhost"),
     )
     assert (tmp_path / "prometheus" / RULES).read_bytes() == (ROLE / "files" / "prometheus" / RULES).read_bytes()

@@ -40,7 +40,7 @@ wa_session_query_duration_seconds_bucket{le="0.5",operation="load"} NaN
 @contextmanager
 def client(text: str) -> Iterator[int]:
     page = Page(200, "text/plain", text.encode())
-    endpoint = Endpoint("127.0.0.1", 0, {"/metrics": lambda: page}, token=TOKEN)
+    endpoint = Endpoint("127.0.0.1", 0, {"/metrics": lambda _query: page}, token=TOKEN)
     endpoint.start()
     try:
         yield endpoint.port

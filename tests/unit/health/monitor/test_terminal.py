@@ -119,7 +119,9 @@ def test_silences_are_said() -> None:
 
 @contextmanager
 def listening(pages: dict[str, Page], token: str = "") -> Iterator[ListenSettings]:
-    endpoint = Endpoint("127.0.0.1", 0, {path: (lambda page=page: page) for path, page in pages.items()}, token=token)
+    endpoint = Endpoint(
+        "127.0.0.1", 0, {path: (lambda _query, page=page: page) for path, page in pages.items()}, token=token
+    )
     endpoint.start()
     try:
         yield ListenSettings(port=endpoint.port, token=token)

@@ -18,8 +18,18 @@ percentiles never averaged.
 
 from __future__ import annotations
 
-from .model import RANGES, Event, HistorySettings, HistoryStatus, HistoryWarning, Window
+from .model import RANGES, Charts, Event, HistorySettings, HistoryStatus, HistoryWarning, Window
 from .reader import Reader
 from .recorder import Recorder
 
-__all__ = ["RANGES", "Event", "HistorySettings", "HistoryStatus", "HistoryWarning", "Reader", "Recorder", "Window"]
+__all__ = [
+    "RANGES",
+    "Charts",
+    "Event",
+    "HistorySettings",
+    "HistoryStatus",
+    "HistoryWarning",
+    "Reader",
+    "Recorder",
+    "Window",
+]

@@ -14,6 +14,8 @@ from . import tiers
 #: what is taken for a series when there are too many: their times are one series then
 OTHERS = "(others)"
 MOST_POINTS = 300
+#: series in one answer: a time takes 15 ms to read, a figure 1 ms, and somebody waits
+MOST_TIMES, MOST_FIGURES = 10, 60
 #: kinds of warnings
 CORRUPT, NO_ROOM, TRIMMED, FOLDED, UNWRITTEN = "corrupt", "no_room", "trimmed", "folded", "unwritten"
 _LONGEST = 400 * 86400
@@ -122,6 +124,16 @@ class FiguresPoint(NamedTuple):
 class Figures:
     window: Window
     points: Tuple[FiguresPoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Series by subject and name. ``window`` is that of all of them."""
+
+    window: Window
+    times: Mapping[Tuple[str, str], Times]
+    figures: Mapping[Tuple[str, str], Figures]
+    left_off: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,18 @@ from ... import files
 from ...errors import StoreError
 from .database import open_for_reading
 from .histograms import Damaged, Histogram
-from .model import Event, Figures, FiguresPoint, Percentiles, Times, TimesPoint, Window
+from .model import (
+    MOST_FIGURES,
+    MOST_TIMES,
+    Charts,
+    Event,
+    Figures,
+    FiguresPoint,
+    Percentiles,
+    Times,
+    TimesPoint,
+    Window,
+)
 from .rows import FIGURE, TIME, FigureRow, Series, merged_figures
 from .tiers import TIERS, Known, Segment, ceil, cover, floor
 from .writing import known
@@ -40,17 +51,23 @@ class Reader:
         """Percentiles of each point of a window, and of all of it."""
         with self._asking() as connection:
             known_now = known(connection)
-            window = _readable(window, known_now)
             series = _id(connection, Series(TIME, subject, operation))
-            by_point: Dict[int, Histogram] = {}
-            for segment in cover(window.start, window.end, window.step, known_now):
-                for at, *row in _rows(connection, "times", "samples, most_us, histogram", segment, series):
-                    _merge(by_point.setdefault(_point(at, window), Histogram()), row)
-        total = Histogram()
-        for each in by_point.values():
-            total.take(each)
-        points = tuple(TimesPoint(at, by_point[at].percentiles()) for at in sorted(by_point))
-        return Times(window, total.percentiles(), points)
+            return _times(connection, series, _readable(window, known_now), known_now)
+
+    def charts(self, window: Window, subject: Optional[str] = None) -> Charts:
+        """All series of a subject, or of every one, at one moment. Those whose names come last are left off where there
+        are more than MOST_TIMES and MOST_FIGURES.
+        """
+        with self._asking() as connection:
+            known_now = known(connection)
+            window = _readable(window, known_now)
+            times, figures = (_series_of(connection, kind, subject) for kind in (TIME, FIGURE))
+            return Charts(
+                window,
+                {names: _times(connection, each, window, known_now) for each, names in times[:MOST_TIMES]},
+                {names: _figures(connection, each, window, known_now) for each, names in figures[:MOST_FIGURES]},
+                left_off=len(times[MOST_TIMES:]) + len(figures[MOST_FIGURES:]),
+            )
 
     def totals(self, window: Window) -> Dict[Tuple[str, str], Percentiles]:
         """Percentiles of all of a window, by subject and operation."""
@@ -68,18 +85,8 @@ class Reader:
         """Mean, least, most and last of each point of a window."""
         with self._asking() as connection:
             known_now = known(connection)
-            window = _readable(window, known_now)
             series = _id(connection, Series(FIGURE, subject, name))
-            by_point: Dict[int, List[FigureRow]] = {}
-            for segment in cover(window.start, window.end, window.step, known_now):
-                for at, *row in _rows(connection, "figures", "samples, total, least, most, last", segment, series):
-                    by_point.setdefault(_point(at, window), []).append(FigureRow(*row))
-        rows = {at: merged_figures(by_point[at]) for at in sorted(by_point)}
-        points = (
-            FiguresPoint(at, row.samples, row.total / row.samples, row.least, row.most, row.last)
-            for at, row in rows.items()
-        )
-        return Figures(window, tuple(points))
+            return _figures(connection, series, _readable(window, known_now), known_now)
 
     def events(
         self, window: Window, kinds: Sequence[str] = (), subject: Optional[str] = None, limit: int = 100
@@ -115,6 +122,31 @@ class Reader:
             connection.close()
 
 
+def _times(connection: sqlite3.Connection, series: int, window: Window, known_now: Known) -> Times:
+    by_point: Dict[int, Histogram] = {}
+    for segment in cover(window.start, window.end, window.step, known_now):
+        for at, *row in _rows(connection, "times", "samples, most_us, histogram", segment, series):
+            _merge(by_point.setdefault(_point(at, window), Histogram()), row)
+    total = Histogram()
+    for each in by_point.values():
+        total.take(each)
+    points = tuple(TimesPoint(at, by_point[at].percentiles()) for at in sorted(by_point))
+    return Times(window, total.percentiles(), points)
+
+
+def _figures(connection: sqlite3.Connection, series: int, window: Window, known_now: Known) -> Figures:
+    by_point: Dict[int, List[FigureRow]] = {}
+    for segment in cover(window.start, window.end, window.step, known_now):
+        for at, *row in _rows(connection, "figures", "samples, total, least, most, last", segment, series):
+            by_point.setdefault(_point(at, window), []).append(FigureRow(*row))
+    rows = {at: merged_figures(by_point[at]) for at in sorted(by_point)}
+    points = (
+        FiguresPoint(at, row.samples, row.total / row.samples, row.least, row.most, row.last)
+        for at, row in rows.items()
+    )
+    return Figures(window, tuple(points))
+
+
 def _readable(window: Window, known_now: Known) -> Window:
     """With a step for which there are rows at its begin, and a begin and an end that are whole points."""
     step = max(window.step, known_now.finest_at(window.start))
@@ -134,6 +166,12 @@ def _id(connection: sqlite3.Connection, series: Series) -> int:
 def _names(connection: sqlite3.Connection, kind: str) -> Dict[int, Tuple[str, str]]:
     rows = connection.execute("SELECT id, subject, name FROM series WHERE kind = ?", (kind,))
     return {number: (subject, name) for number, subject, name in rows}
+
+
+def _series_of(connection: sqlite3.Connection, kind: str, subject: Optional[str]) -> List[Tuple[int, Tuple[str, str]]]:
+    """Numbers with subject and name, in the order of these."""
+    found = sorted(_names(connection, kind).items(), key=lambda each: each[1])
+    return [each for each in found if subject is None or each[1][0] == subject]
 
 
 def _rows(

@@ -14,7 +14,12 @@ from ...local_http import request_port
 from .clients import read_token
 from .configuration import ListenSettings
 
-STATUS_PATH, LATENCY_PATH = "/api/status", "/api/latency"
+STATUS_PATH, LATENCY_PATH, HISTORY_PATH, COMPANIES_PATH = (
+    "/api/status",
+    "/api/latency",
+    "/api/history",
+    "/api/companies",
+)
 #: who listens on all addresses is asked on the nearest
 _NEAREST = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _HINT = "systemctl status baileys-resilience-monitor"

@@ -72,8 +72,8 @@ class ListenSettings:
 class MonitorSettings:
     """``name`` is that of this monitor among others of the same database. ``write`` is off for a role that may only
     read. ``data_dirs`` are directories of PostgreSQL, where it runs on this host. ``heartbeat`` names a monitor of
-    Sentry Crons that hears of this one. Empty paths turn a look off, and so do 0 days the history. Without
-    ``auto_failover`` nothing is ever asked for.
+    Sentry Crons that hears of this one. ``page_file`` holds the page. Empty paths turn a look off, or the
+    page, and so do 0 days the history. Without ``auto_failover`` nothing is ever asked for.
     """
 
     database: ConnectParams
@@ -93,6 +93,7 @@ class MonitorSettings:
     older_than_days: float = 30.0
     most_companies: int = 100
     history_days: int = 30
+    page_file: str = ""
     heartbeat: str = ""
     alerts: AlertSettings = field(default_factory=AlertSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)

@@ -52,9 +52,11 @@ class Memory:
     limit_seconds = 30.0
 
     def __init__(self, recorder: Recorder, path: Path, database: Subject, clients: Sequence[Subject] = ()) -> None:
-        self._recorder, self._reader, self._database = recorder, Reader(path), database
+        self._recorder, self._database = recorder, database
         self._subjects, self._client_times = (database, *clients), ClientTimes()
-        self.path = path
+        self.path, self.reader = path, Reader(path)
+        #: how often it was written: what was read since the last time is still true
+        self.written = 0
         self._flushed_at = self._asked_at = -_DAY_SECONDS
         self._usual: Dict[Tuple[str, str], Percentiles] = {}
 
@@ -90,10 +92,11 @@ class Memory:
                 duration_seconds=notice.duration_seconds,
             )
         )
+        self._flushed_at = -_DAY_SECONDS  # who reads of an alert looks it up at once
 
     def latency(self) -> List[Dict[str, Any]]:
         """Percentiles of the last hour, of each subject and operation. From any thread. Raises StoreError."""
-        found = self._reader.totals(RANGES["1h"].until(utc_now().timestamp()))
+        found = self.reader.totals(RANGES["1h"].until(utc_now().timestamp()))
         return [
             {"subject": subject, "operation": operation, **percentiles._asdict()}
             for (subject, operation), percentiles in sorted(found.items())
@@ -117,13 +120,15 @@ class Memory:
         if time.monotonic() - self._flushed_at < _FLUSH_SECONDS:
             return []
         self._flushed_at = time.monotonic()
-        return self._recorder.flush()
+        warnings = self._recorder.flush()
+        self.written += 1
+        return warnings
 
     def _latencies(self) -> List[Reading]:
         now = utc_now().timestamp()
-        recent = self._reader.totals(Window.between(now - _NOW_SECONDS, now))
+        recent = self.reader.totals(Window.between(now - _NOW_SECONDS, now))
         if time.monotonic() - self._asked_at >= _USUAL_EVERY_SECONDS:
-            self._usual = self._reader.totals(Window.between(now - _USUAL_SECONDS, now - _DAY_SECONDS))
+            self._usual = self.reader.totals(Window.between(now - _USUAL_SECONDS, now - _DAY_SECONDS))
             self._asked_at = time.monotonic()
         return [Latencies(each, self._operations(str(each), recent)) for each in self._subjects]
 
@@ -154,6 +159,7 @@ def _figures_of(figure: Any, database: str) -> Iterator[Figure]:
         yield client, "pool waiting", figure.pool.waiting
     elif isinstance(figure, KeyAges):
         yield database, "keys", figure.total("count")
+        yield database, "keys old", figure.total("older")
         yield database, "keys removable", figure.total("removable")
         yield database, "bytes", figure.total_bytes
     elif isinstance(figure, DiskFigure):

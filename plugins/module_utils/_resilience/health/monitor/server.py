@@ -1,12 +1,13 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The small HTTP server: ``/metrics``, ``/healthz``, ``/api/status``. It only shows what was published; nothing that it
-is asked makes the monitor look or wait.
+"""The small HTTP server: figures, what is now, what was, and the page that shows them. It only shows what was published
+or written; nothing that it is asked makes the monitor look or wait.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import hmac
 import ipaddress
@@ -14,12 +15,38 @@ import json
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+from urllib.parse import parse_qsl
 
-from ...errors import Misconfigured
+from ...errors import Misconfigured, ResilienceError, UsageError
 
 _REQUEST_SECONDS = 5.0
-_MOST_AT_ONCE = 16
+#: a browser asks six things at once
+_MOST_AT_ONCE = 32
+_MOST_PARAMETERS = 20
+#: less is not worth the time
+_LEAST_PACKED_BYTES = 1024
+#: a page that somebody managed to write into runs nothing and sends nothing away
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self' data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = (
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", _POLICY),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Vary", "Accept-Encoding"),
+    ("X-Content-Type-Options", "nosniff"),
+)
 
 
 class Page(NamedTuple):
@@ -29,7 +56,10 @@ class Page(NamedTuple):
 
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
-Show = Callable[[], Page]
+#: what follows the question mark
+Query = Mapping[str, str]
+#: UsageError becomes 400, what else the library raises 503, both with its sentence
+Show = Callable[[Query], Page]
 
 
 def json_page(content: Any, status: int = 200) -> Page:
@@ -110,7 +140,7 @@ def _handler(pages: Dict[str, Show], token: str, open_paths: Tuple[str, ...], bo
         do_HEAD = do_GET
 
         def _page(self) -> Page:
-            path = self.path.partition("?")[0]
+            path, _mark, query = self.path.partition("?")
             show = pages.get(path)
             if token and path not in open_paths and not _same(self.headers.get("Authorization"), f"Bearer {token}"):
                 return json_page({"error": "a token is needed: Authorization: Bearer ..."}, 401)
@@ -118,28 +148,50 @@ def _handler(pages: Dict[str, Show], token: str, open_paths: Tuple[str, ...], bo
             if not token and not _is_local_name(self.headers.get("Host")):
                 return json_page({"error": "ask by an address of this host"}, 403)
             if show is None:
-                return json_page({"error": f"there is {', '.join(pages)}"}, 404)
-            return show()
+                return json_page({"error": f"there is {', '.join(each for each in pages if '.' not in each)}"}, 404)
+            return _shown(show, query)
 
         def _send(self, page: Page) -> None:
             try:
+                content, packed = page.content, self._takes_gzip() and len(page.content) >= _LEAST_PACKED_BYTES
+                if packed:
+                    content = gzip.compress(content, 5, mtime=0)
                 self.send_response(page.status)
                 self.send_header("Content-Type", page.content_type)
-                self.send_header("Content-Length", str(len(page.content)))
-                self.send_header("Cache-Control", "no-store")
-                self.send_header("X-Content-Type-Options", "nosniff")
+                self.send_header("Content-Length", str(len(content)))
+                for name, value in _HEADERS:
+                    self.send_header(name, value)
+                if packed:
+                    self.send_header("Content-Encoding", "gzip")
                 if page.status == 401:
                     self.send_header("WWW-Authenticate", "Bearer")
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(page.content)
+                    self.wfile.write(content)
             except OSError:
                 self.close_connection = True  # nobody reads any more
+
+        def _takes_gzip(self) -> bool:
+            given = (self.headers.get("Accept-Encoding") or "") if self.headers else ""
+            return "gzip" in (each.partition(";")[0].strip() for each in given.split(","))
 
         def log_message(self, *_arguments: object) -> None:
             """A line for each scrape would fill the journal."""
 
     return Handler
+
+
+def _shown(show: Show, query: str) -> Page:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        return json_page({"error": f"more than {_MOST_PARAMETERS} parameters"}, 400)
+    try:
+        return show(dict(pairs))
+    except UsageError as error:
+        return json_page({"error": str(error)}, 400)
+    except ResilienceError as error:
+        return json_page({"error": str(error)}, 503)
 
 
 def _same(given: Optional[str], wanted: str) -> bool:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Dict, List, Optional
 
 from ...errors import ResilienceError
 from ...notify import Notification
@@ -14,18 +14,21 @@ from ...progress import Progress
 from ..alerts.model import BACKUP, CLIENT, DATABASE, REPLICA, Subject
 from ..findings import UNKNOWN
 from ..pgbouncer import console_params
-from .asking import LATENCY_PATH, STATUS_PATH
+from .asking import COMPANIES_PATH, HISTORY_PATH, LATENCY_PATH, STATUS_PATH
 from .bouncer import BouncerSource, subject_of
 from .clients import ClientSource, read_token
+from .companies import as_companies
 from .configuration import MonitorSettings
 from .database import DatabaseSource
 from .deliveries import Deliveries
 from .loop import Heart, Loop, moment
 from .memory import Memory
 from .metrics import Metrics
+from .page import page_files
+from .past import Past
 from .requesting import AutoFailover
 from .saved import AlertFile, Requests
-from .server import TEXT, Endpoint, Page, json_page
+from .server import TEXT, Endpoint, Page, Query, Show, json_page
 from .source import Source
 from .status import as_status
 from .surroundings import BackupSource, DiskSource, KeysSource, MirrorSource
@@ -173,28 +176,36 @@ class Monitor:
         if not listen.port:
             return None
         token = listen.token or (read_token(listen.token_file) if listen.token_file else "")
-        pages: Dict[str, Callable[[], Page]] = {
-            "/metrics": lambda: Page(200, self.metrics.content_type, self.metrics.text()),
-            "/healthz": lambda: healthz(self.loop.heart),
+        files, missing = page_files(self.settings.page_file)
+        if missing and self.settings.page_file:
+            self._progress.note("there is no page", why=missing)
+        pages: Dict[str, Show] = {
+            "/metrics": lambda _query: Page(200, self.metrics.content_type, self.metrics.text()),
+            "/healthz": lambda _query: healthz(self.loop.heart),
             STATUS_PATH: self._status,
             LATENCY_PATH: self._latency,
+            HISTORY_PATH: Past(self.memory).show,
+            COMPANIES_PATH: lambda _query: json_page(as_companies(self.watch.published, self.settings.most_companies)),
+            **files,
         }
-        return Endpoint(listen.host, listen.port, pages, token=token, open_paths=("/healthz",))
+        return Endpoint(listen.host, listen.port, pages, token=token, open_paths=("/healthz", *files))
 
-    def _latency(self) -> Page:
+    def _latency(self, _query: Query) -> Page:
         if self.memory is None:
             return json_page({"range": "1h", "operations": [], "problem": "no history is kept"})
-        try:
-            return json_page({"range": "1h", "operations": self.memory.latency()})
-        except ResilienceError as error:
-            return json_page({"error": str(error)}, 503)
+        return json_page({"range": "1h", "operations": self.memory.latency()})
 
-    def _status(self) -> Page:
+    def _status(self, _query: Query) -> Page:
         published = self.watch.published
         if published is None:
             return json_page({"status": UNKNOWN, "cause": "nothing was looked at yet"}, 503)
         return json_page(
-            as_status(published, most_companies=self.settings.most_companies, services=self._delivery.services())
+            as_status(
+                published,
+                name=self.settings.name,
+                most_companies=self.settings.most_companies,
+                services=self._delivery.services(),
+            )
         )
 
 

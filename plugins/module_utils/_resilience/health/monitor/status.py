@@ -23,14 +23,15 @@ from .watch import Published
 
 
 def as_status(
-    published: Published, *, most_companies: int = 100, services: Sequence[Mapping[str, Any]] = ()
+    published: Published, *, name: str = "", most_companies: int = 100, services: Sequence[Mapping[str, Any]] = ()
 ) -> Dict[str, Any]:
     """``subjects`` by name and concern, the gravest first; ``open`` are incidents that somebody was told of;
-    ``figures`` of each source's last good look; ``services`` are those that are told, and how they do;
-    ``auto_failover`` is null where none is ever asked for.
+    ``figures`` of each source's last good look; ``services`` are those that are told, and how they do; ``name`` is that
+    of the monitor; ``auto_failover`` is null where none is ever asked for.
     """
     return {
         "version": __version__,
+        "name": name,
         "at": to_iso(published.at.wall),
         "status": published.status,
         "looks": published.looks,
