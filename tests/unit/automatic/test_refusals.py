@@ -113,6 +113,34 @@ def test_an_application_that_has_its_database_is_no_signal(asked: Asked, capsys:
         refused(asked, capsys, "no session of this host runs from its cache", 11)
 
 
+def test_an_application_of_which_one_session_has_its_database_reaches_it(
+    asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other one may be in an outage for a reason of its own, and the database away from here alone."""
+    asked.failover["companies"] = [COMPANY, "962302"]
+    having = {**ONLINE, "company": "962302", "store": "postgres"}
+    with client(asked.folder / "client", {"GET /status": (200, {"sessions": [OUTAGE, having]})}):
+        refused(asked, capsys, "company 962302 has it, 962301 has not", 11)
+
+
+def test_a_session_that_notices_a_moment_later_is_waited_for(asked: Asked) -> None:
+    asked.failover["companies"] = [COMPANY, "962302"]
+    first = {"sessions": [OUTAGE, {**ONLINE, "company": "962302", "store": "postgres"}]}
+    then = {"sessions": [OUTAGE, {**OUTAGE, "company": "962302"}]}
+    with client(asked.folder / "client", {"GET /status": [(200, first), (200, first), (200, then)]}):
+        asked.run()
+    assert "2 of 2 companies" in asked.reported()["signals"][1]
+
+
+@pytest.mark.parametrize("other", [{"state": "stopped"}, {"store": "files"}, {"company": "another host's"}])
+def test_a_session_that_needs_no_database_of_ours_says_nothing_of_it(asked: Asked, other: dict[str, str]) -> None:
+    asked.failover["companies"] = [COMPANY, "962302"]
+    second = {**ONLINE, "company": "962302", "store": "postgres", **other}
+    with client(asked.folder / "client", {"GET /status": (200, {"sessions": [OUTAGE, second]})}):
+        asked.run()
+    assert len(asked.reported()["signals"]) == 2
+
+
 @pytest.mark.usefixtures("_in_an_outage")
 def test_a_database_of_which_nothing_is_known_is_no_signal(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     asked.failover["database"] = {**asked.failover["database"], "ca_cert": "/none", "ssl_mode": "verify-full"}
