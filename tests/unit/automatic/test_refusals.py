@@ -10,6 +10,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,14 @@ def test_one_that_began_a_moment_ago_is_enough(asked: Asked, capsys: pytest.Capt
     assert f"an automatic failover began at {began}" in capsys.readouterr().err
     assert asked.reported()["began_at"] == began, "a refusal begins no cooldown, and ends none"
     assert not asked.request.exists()
+
+
+@pytest.mark.usefixtures("_in_an_outage")
+def test_one_that_began_before_the_clock_was_set_back_a_year_keeps_nobody_waiting(asked: Asked) -> None:
+    asked.report.parent.mkdir()
+    asked.report.write_text(json.dumps({"began_at": to_iso(utc_now() + timedelta(days=365))}))
+    asked.run()
+    assert len(asked.reported()["signals"]) == 2
 
 
 @pytest.mark.usefixtures("_in_an_outage")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from ..clock import age_seconds, now_iso
+from ..clock import age_seconds, now_iso, seconds_left
 from ..errors import Busy, ResilienceError, UsageError
 from ..failover.operations import FAILOVER, Operation, Outcome
 from ..failover.settings import FailoverSettings
@@ -97,7 +97,7 @@ class AutomaticFailover:
                 subject=settings.host,
                 hint="give role health_monitor and role failover the same inventory name of this host",
             )
-        waits = settings.policy.cooldown_seconds - (age_seconds(self._began_at) if self._began_at else float("inf"))
+        waits = seconds_left(settings.policy.cooldown_seconds, self._began_at) if self._began_at else 0.0
         if waits > 0:
             raise Busy(
                 f"an automatic failover began at {self._began_at}",

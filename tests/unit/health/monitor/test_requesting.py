@@ -192,6 +192,17 @@ def test_a_cooldown_lasts_over_a_restart_also_where_the_alerts_were_lost(line: L
     assert line.asked == [90.0]
 
 
+def test_a_request_of_a_boot_with_a_clock_that_was_a_year_ahead_keeps_nobody_waiting(line: Line) -> None:
+    memory = line.state_dir / "auto-failover.json"
+    line.run("ok+online*3 refused+cached*20 ok+online*5")
+    content = json.loads(memory.read_text())
+    content["asked"] = {**content["asked"], "boot": "another", "wall": content["asked"]["wall"] + 365 * 86400}
+    memory.write_text(json.dumps(content))
+    line.auto = line.begin()
+    line.run("refused+cached*40")
+    assert len(line.asked) == 2
+
+
 def test_nobody_who_comes_is_told_and_the_request_is_taken_back(line: Line) -> None:
     line.collects = False
     line.run("refused+cached*15")

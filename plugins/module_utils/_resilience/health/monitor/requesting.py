@@ -214,7 +214,9 @@ class AutoFailover:
             return float("inf")
         if asked["boot"] == self._boot and now.monotonic >= asked["monotonic"]:
             return float(now.monotonic - asked["monotonic"])
-        return now.wall.timestamp() - float(asked["wall"])
+        gone = now.wall.timestamp() - float(asked["wall"])
+        # One that is further ahead than it could be is of before the clock was set back.
+        return float("inf") if gone < -self._settings.cooldown_seconds else max(0.0, gone)
 
     def _write(self) -> None:
         write_json(self._memory_file, {"format": _MEMORY_FORMAT, "version": VERSION, **vars(self._remembered)})
