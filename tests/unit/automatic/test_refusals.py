@@ -17,8 +17,11 @@ from typing import Any
 import pytest
 
 from baileys_resilience import cli
-from baileys_resilience.automatic import signals
+from baileys_resilience.automatic import commands, signals
 from baileys_resilience.clock import now_iso, to_iso, utc_now
+from baileys_resilience.failover.operations import Operation, Outcome
+from baileys_resilience.notify import Notification
+from baileys_resilience.steps.lease import HostLease, Lease
 from tests.support.client_admin import client
 
 COMPANY = "962301"
@@ -55,13 +58,13 @@ class Asked:
         }  # fmt: skip
         self.request.write_text(json.dumps(content))
 
-    def run(self, user: str = str(os.geteuid())) -> int:
+    def run(self, *more: str, user: str = str(os.geteuid())) -> int:
         for name, content in (("failover", self.failover), ("monitor", self.monitor)):
             path = self.folder / f"{name}.json"
             path.write_text(json.dumps(content))
             path.chmod(0o600)
         config, monitor = str(self.folder / "failover.json"), str(self.folder / "monitor.json")
-        return cli.main(["--config", config, "auto-failover", "--monitor", monitor, "--user", user])
+        return cli.main(["--config", config, "auto-failover", "--monitor", monitor, "--user", user, *more])
 
     def reported(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.report.read_text())
@@ -191,3 +194,54 @@ def test_a_request_of_another_user_is_refused(asked: Asked, capsys: pytest.Captu
     assert asked.run(user=str(os.geteuid() + 1)) == 6
     assert "it is of user" in capsys.readouterr().err
     assert asked.reported()["request"] is None
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Notification]:
+    found: list[Notification] = []
+
+    def tell(_services: object, note: Notification) -> list[object]:
+        found.append(note)
+        return []
+
+    monkeypatch.setattr(commands, "notify_all", tell)
+    return found
+
+
+@pytest.mark.usefixtures("_in_an_outage")
+@pytest.mark.parametrize("opened", [True, False])
+def test_one_that_was_killed_half_way_is_told_once_with_the_run_that_it_left_open(
+    asked: Asked, told: list[Notification], monkeypatch: pytest.MonkeyPatch, opened: bool
+) -> None:
+    def killed(operation: Operation) -> Outcome:
+        if opened:
+            lease = Lease("20260131T030000-failover-1", "failover", operation.settings.policy.operator, now_iso())
+            HostLease(operation.settings.state).take(lease, cooldown_seconds=0)
+        raise KeyboardInterrupt  # nothing of ours is in its way either
+
+    monkeypatch.setattr(Operation, "run", killed)
+    asked.run()
+    assert (asked.reported()["outcome"], told) == ("begun", [])
+    began = asked.reported()["began_at"]
+    asked.ask()
+    for _twice in range(2):
+        assert asked.run("--ended") == 0
+    assert [each.title for each in told] == ["app-1: the automatic failover was cut off"]
+    assert ("failover resume" in told[0].text) == opened
+    assert (asked.reported()["outcome"], asked.reported()["began_at"]) == ("cut off", began)
+    assert asked.request.exists(), "no request is taken here"
+    assert asked.run() == 8, "it has its cooldown"
+
+
+@pytest.mark.usefixtures("_in_an_outage")
+def test_one_that_was_cut_off_by_a_power_loss_is_told_by_the_next(asked: Asked, told: list[Notification]) -> None:
+    asked.report.parent.mkdir()
+    asked.report.write_text(json.dumps({"outcome": "begun", "began_at": "2026-01-31T03:00:05Z"}))
+    asked.run()
+    assert told[0].title == "app-1: the automatic failover was cut off"
+
+
+def test_one_that_ended_by_itself_is_not_told_as_cut_off(asked: Asked, told: list[Notification]) -> None:
+    assert asked.run() == 11
+    assert asked.run("--ended") == 0
+    assert [each.title for each in told] == ["app-1: an automatic failover was refused"]

@@ -20,6 +20,7 @@ from ..files import make_private_directory, resolve_owner, write_json
 from ..health.monitor.configuration import MonitorSettings, load_monitor_settings
 from ..notify import Notification, notifiers_for, notify_all
 from ..progress import Progress
+from ..steps.lease import HostLease
 from .request import Request, shown, take_request
 from .signals import look_at_client, look_at_database
 
@@ -31,6 +32,8 @@ DEFAULT_USER = "baileys-resilience-monitor"
 DEFAULT_MONITOR = "/etc/baileys-resilience/monitor.json"
 #: outcomes; the failover's own report says more of those that began
 NOTHING, REFUSED, DONE, FAILED = "nothing", "refused", "done", "failed"
+#: while it is at work, and for ever where the process was killed
+BEGUN, CUT_OFF = "begun", "cut off"
 _PLAN = "ansible-playbook baileys.resilience.emergency_failover --check"
 
 
@@ -44,6 +47,7 @@ class Told:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--monitor", default=DEFAULT_MONITOR, metavar="FILE", help="the monitor's configuration")
     parser.add_argument("--user", default=DEFAULT_USER, help="the user whose request counts")
+    parser.add_argument("--ended", action="store_true", help="take no request; tell of one whose process was killed")
 
 
 def dispatch(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Told:
@@ -53,7 +57,8 @@ def dispatch(options: argparse.Namespace, settings: FailoverSettings, progress: 
         raise UsageError("no user is named", operation="auto-failover", hint="name the monitor's user with --user")
     # A connection to the host that breaks must not end what has stopped the application.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    return AutomaticFailover(settings, monitor, owner[0], progress).run()
+    failover = AutomaticFailover(settings, monitor, owner[0], progress)
+    return failover.after_its_end() if options.ended else failover.run()
 
 
 class AutomaticFailover:
@@ -70,6 +75,7 @@ class AutomaticFailover:
         """Raises what refused it, or what a failover raises."""
         try:
             self._request = take_request(Path(self._monitor.state_dir), self._user_id)
+            self.after_its_end()
             if self._request is None:
                 return Told({"outcome": NOTHING}, ["nothing was asked for"])
             self._check()
@@ -77,8 +83,25 @@ class AutomaticFailover:
             self._refuse(error)
             raise
         self._began_at = now_iso()
-        self._write("begun")
+        self._write(BEGUN)
         return self._fail_over()
+
+    def after_its_end(self) -> Told:
+        """Of the process that took the last request. Killed, it told nobody what it has left."""
+        last = self._last()
+        if last.get("outcome") != BEGUN:
+            return Told({"outcome": NOTHING}, ["nothing was cut off"])
+        lease = HostLease(self._settings.state).current()
+        began = f"it began at {last.get('began_at')}"
+        text = f"{began}; no run is open\nRun: baileys-resilience failover status"
+        if lease is not None:
+            text = (
+                f"{began}; {lease.operation} {lease.run} is open, and the application may be stopped\n"
+                f"Run: baileys-resilience {lease.operation} resume\nNote: or undo; failover status says more"
+            )
+        self._store({**last, "at": now_iso(), "outcome": CUT_OFF, "run": lease.run if lease else ""})
+        self._tell("the automatic failover was cut off", text, f"cut-off-{last.get('began_at')}")
+        return Told({"outcome": CUT_OFF}, text.splitlines())
 
     def _check(self) -> None:
         """All that is asked again here; nobody's word is taken for it."""
@@ -159,20 +182,31 @@ class AutomaticFailover:
             "run": run,
             "error": shown(error),
         }
+        self._store(content)
+
+    def _store(self, content: Dict[str, Any]) -> None:
         make_private_directory(self._report.parent)
         try:
             write_json(self._report, content)
         except ResilienceError as exc:
-            if outcome == "begun":  # without it there is no cooldown
+            if content["outcome"] == BEGUN:  # without it there is no cooldown
                 raise
             self._progress.note("the report is not on the host", why=str(exc))
 
+    def _last(self) -> Dict[str, Any]:
+        """The report of the last one; nothing where there is none that can be read."""
+        try:
+            content = json.loads(self._report.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def _last_begun(self) -> str:
         try:
-            began = json.loads(self._report.read_text("utf-8"))["began_at"]
+            began = self._last()["began_at"]
             age_seconds(began)
             return str(began)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ResilienceError):
+        except (KeyError, TypeError, AttributeError, ResilienceError):
             return ""
 
     def _tell(self, what: str, text: str, kind: str, *, level: str = "error") -> None:

@@ -199,7 +199,7 @@ class AutoFailover:
             return []
         self._file.unlink()
         self._waiting_since = None
-        text = f"its unit does not run\nRun: {_UNITS}\nNote: {_PLAN}"
+        text = f"its unit does not run, or ends at once\nRun: {_UNITS}\nNote: {_PLAN}"
         return [self._notification("nobody", self._remembered.incident, "nobody came for the automatic failover", text)]
 
     def _notification(self, kind: str, incident: str, title: str, text: str) -> Notification:
