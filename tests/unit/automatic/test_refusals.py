@@ -245,3 +245,16 @@ def test_one_that_ended_by_itself_is_not_told_as_cut_off(asked: Asked, told: lis
     assert asked.run() == 11
     assert asked.run("--ended") == 0
     assert [each.title for each in told] == ["app-1: an automatic failover was refused"]
+
+
+def test_each_request_that_is_refused_is_told_and_what_is_none_is_told_once(
+    asked: Asked, told: list[Notification]
+) -> None:
+    asked.run()
+    asked.ask()
+    asked.run()
+    assert told[0].fingerprint != told[1].fingerprint
+    for _twice in range(2):
+        asked.request.write_text("{")
+        asked.run()
+    assert told[2].fingerprint == told[3].fingerprint

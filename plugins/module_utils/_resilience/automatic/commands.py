@@ -150,7 +150,8 @@ class AutomaticFailover:
             ended = operation.ended
             self._write(FAILED, run=ended.run if ended else "", error=str(error))
             if ended is None:  # otherwise the run has told it
-                self._tell("the automatic failover did not begin", f"{error}\nRun: {_PLAN}", f"failed-{error.code}")
+                kind = f"failed-{error.code}-{self._began_at}"
+                self._tell("the automatic failover did not begin", f"{error}\nRun: {_PLAN}", kind)
             raise
         return self._done(outcome)
 
@@ -167,7 +168,9 @@ class AutomaticFailover:
         self._write(REFUSED, error=str(error))
         asked = f"The monitor asked: {self._request.evidence}; {self._request.client}\n" if self._request else ""
         seen = "".join(f"Seen: {each}\n" for each in self._signals)
-        self._tell("an automatic failover was refused", f"{error}\n{asked}{seen}Run: {_PLAN}", f"refused-{error.code}")
+        # Each request has its answer: one that was refused a moment ago was another one.
+        kind = f"refused-{error.code}-{self._request.at if self._request else ''}"
+        self._tell("an automatic failover was refused", f"{error}\n{asked}{seen}Run: {_PLAN}", kind)
 
     def _write(self, outcome: str, *, run: str = "", error: str = "") -> None:
         """The last one, whatever came of it. ``began_at`` is of the last that was carried out."""
