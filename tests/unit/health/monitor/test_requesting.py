@@ -130,6 +130,12 @@ def test_who_relies_on_it_hears_once_why_it_does_not_come(line: Line) -> None:
     )
 
 
+def test_who_relies_on_it_hears_why_it_does_not_come_from_a_full_disk_too(line: Line) -> None:
+    (line.state_dir / "auto-failover.json").mkdir()
+    line.run("ok+online*3 refused+stopped*100")
+    assert line.told == ["app-1: no automatic failover"]
+
+
 def test_an_application_of_which_nothing_is_known_any_more_is_no_signal(line: Line) -> None:
     line.run("ok+online*3 refused+cached*12 refused+hanging*40")
     assert line.asked == []

@@ -152,7 +152,10 @@ class AutoFailover:
         if not due or board.silences or incident == self._remembered.held:
             return []
         self._remembered.held = incident
-        self._write()
+        try:
+            self._write()
+        except ResilienceError as error:  # told twice, behind a restart, is better than never
+            self.problem = f"what was told cannot be kept: {error}"
         return [self._notification("held", incident, "no automatic failover", f"{why_not}\nRun: {_PLAN}")]
 
     def _ask(self, watched: Watched, client: Optional[Subject], incident: str, now: Moment) -> Notification:
