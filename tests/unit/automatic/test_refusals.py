@@ -234,6 +234,25 @@ def test_one_that_was_killed_half_way_is_told_once_with_the_run_that_it_left_ope
 
 
 @pytest.mark.usefixtures("_in_an_outage")
+def test_one_that_is_at_work_is_not_taken_for_one_that_was_cut_off(
+    asked: Asked, told: list[Notification], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody runs the command by hand meanwhile."""
+    codes: list[int] = []
+
+    def at_work(operation: Operation) -> Outcome:
+        asked.ask()
+        codes.extend([asked.run("--ended"), asked.run()])
+        return Outcome("failover", "", False, "nothing to do")
+
+    monkeypatch.setattr(Operation, "run", at_work)
+    assert asked.run() == 0
+    assert codes == [8, 8]
+    assert asked.request.exists()
+    assert [each.title for each in told] == ["app-1: the automatic failover had nothing to do"]
+
+
+@pytest.mark.usefixtures("_in_an_outage")
 def test_one_that_was_cut_off_by_a_power_loss_is_told_by_the_next(asked: Asked, told: list[Notification]) -> None:
     asked.report.parent.mkdir()
     asked.report.write_text(json.dumps({"outcome": "begun", "began_at": "2026-01-31T03:00:05Z"}))

@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
+import os
 import signal
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from ..clock import age_seconds, now_iso, seconds_left
 from ..errors import Busy, ResilienceError, UsageError
 from ..failover.operations import FAILOVER, Operation, Outcome
 from ..failover.settings import FailoverSettings
-from ..files import make_private_directory, resolve_owner, write_json
+from ..files import FILE_MODE, make_private_directory, resolve_owner, translate_os_error, write_json
 from ..health.monitor.configuration import MonitorSettings, load_monitor_settings
 from ..notify import Notification, notifiers_for, notify_all
 from ..progress import Progress
@@ -24,7 +27,7 @@ from ..steps.lease import HostLease
 from .request import Request, shown, take_request
 from .signals import look_at_client, look_at_database
 
-REPORT_FILE = "auto-failover.json"
+REPORT_FILE, LOCK_FILE = "auto-failover.json", "auto-failover.lock"
 REPORT_FORMAT = "baileys-resilience/auto-failover-report"
 VERSION = 1
 OPERATOR = "the monitor, by itself"
@@ -58,7 +61,37 @@ def dispatch(options: argparse.Namespace, settings: FailoverSettings, progress: 
     # A connection to the host that breaks must not end what has stopped the application.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     failover = AutomaticFailover(settings, monitor, owner[0], progress)
-    return failover.after_its_end() if options.ended else failover.run()
+    with _alone(settings):
+        return failover.after_its_end() if options.ended else failover.run()
+
+
+@contextlib.contextmanager
+def _alone(settings: FailoverSettings) -> Iterator[None]:
+    """One of a process that is at work is not one that was cut off. Raises Busy."""
+    place = make_private_directory(settings.state) / LOCK_FILE
+    try:
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, FILE_MODE)
+    except OSError as exc:
+        raise translate_os_error(exc, "open", place) from exc
+    try:
+        if not _locked(descriptor):
+            raise Busy(
+                "another process is at work on one",
+                operation="auto-failover",
+                subject=settings.host,
+                hint="wait for its end; baileys-resilience failover status says how it is",
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class AutomaticFailover:
