@@ -273,6 +273,10 @@ def test_an_outage_that_both_see_ends_on_files_by_itself_and_the_application_liv
     assert (report["outcome"], report["request"]["client"]) == ("done", "app")
     assert host.run("/usr/bin/python3", "/srv/small_app.py", APP, "status", check=False).returncode == 0
     assert host.run("test", "-e", f"{STATE}/auto-failover/request.json", check=False).returncode == 1
+    mask, home = host.run(
+        "sh", "-c", f"cd /proc/$(cat {APP}/app.pid) && grep Umask status && tr '\\0' '\\n' < environ | grep ^HOME="
+    ).stdout.split("\n")[:2]
+    assert (mask.split()[1], home) == ("0022", "HOME=/root"), "as one that a human has started"
     _goes_on_looking_while_the_configuration_cannot_be_read(host)
     play(**{**application, "health_monitor_auto_failover": False})
     assert host.run("systemctl", "cat", f"{AUTO}.path", f"{AUTO}.service", check=False).returncode != 0
