@@ -276,8 +276,32 @@ def test_an_outage_that_both_see_ends_on_files_by_itself_and_the_application_liv
     assert (report["outcome"], report["request"]["client"]) == ("done", "app")
     assert host.run("/usr/bin/python3", "/srv/small_app.py", APP, "status", check=False).returncode == 0
     assert host.run("test", "-e", f"{STATE}/auto-failover/request.json", check=False).returncode == 1
+    mask, home = host.run(
+        "sh", "-c", f"cd /proc/$(cat {APP}/app.pid) && grep Umask status && tr '\\0' '\\n' < environ | grep ^HOME="
+    ).stdout.split("\n")[:2]
+    assert (mask.split()[1], home) == ("0022", "HOME=/root"), "as one that a human has started"
+    _goes_on_looking_while_the_configuration_cannot_be_read(host)
     play(**{**application, "health_monitor_auto_failover": False})
     assert host.run("systemctl", "cat", f"{AUTO}.path", f"{AUTO}.service", check=False).returncode != 0
+
+
+def _goes_on_looking_while_the_configuration_cannot_be_read(host: Host) -> None:
+    """The request stays then, and a unit that ends at once would soon be started no more."""
+    config, request = "/etc/baileys-resilience/failover.json", f"{STATE}/auto-failover/request.json"
+
+    def starts() -> int:
+        journal = host.run("journalctl", "--unit", f"{AUTO}.service", "--output=cat", check=False).stdout
+        return journal.count(f"{AUTO}.service: Main process exited")
+
+    before = starts()
+    host.run("mv", config, f"{config}.away")
+    host.run("runuser", "--user", USER, "--", "touch", request)
+    try:
+        wait_until(lambda: starts() > before + 5, 90, "it was started more often than systemd's limit")
+    finally:
+        host.run("mv", f"{config}.away", config)
+    wait_until(lambda: host.run("test", "-e", request, check=False).returncode != 0, 30, "the request is taken")
+    assert host.run("systemctl", "is-active", f"{AUTO}.path").stdout.strip() == "active"
 
 
 @pytest.mark.usefixtures("installed")

@@ -79,6 +79,14 @@ def age_seconds(text: str) -> float:
     return max(0.0, (utc_now() - from_iso(text)).total_seconds())
 
 
+def seconds_left(of_seconds: float, since: str) -> float:
+    """Of a time that began ``since`` (ISO 8601); 0 behind its end. A beginning that is further ahead than that is
+    of before the clock was set back: nobody shall wait a year for it.
+    """
+    gone = (utc_now() - from_iso(since)).total_seconds()
+    return 0.0 if gone < -of_seconds else max(0.0, of_seconds - max(0.0, gone))
+
+
 def in_words(seconds: float) -> str:
     """A duration as one says it: ``45 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
     whole = max(0, round(seconds))

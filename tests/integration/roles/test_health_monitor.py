@@ -193,10 +193,13 @@ def test_an_automatic_failover_is_there_where_it_is_set_and_gone_where_it_is_not
     assert set(tree(host)) == {"monitor.json", UNIT, "state", *AUTO_UNITS}
     assert load_monitor_settings(host / "monitor.json").auto_failover == AutoFailoverSettings("localhost", 90.0)
     service = (host / "baileys-resilience-auto-failover.service").read_text()
-    assert (
+    words = (
         f'"/usr/local/bin/baileys-resilience" "--config" "{tmp_path}/failover.json" "auto-failover"'
-        f' "--monitor" "{host}/monitor.json" "--user" "baileys-resilience-monitor"\n'
-    ) in service
+        f' "--monitor" "{host}/monitor.json" "--user" "baileys-resilience-monitor"'
+    )
+    assert f"ExecStart={words}\n" in service
+    assert f'ExecStopPost=-{words} "--ended"\n' in service
+    assert "ExecStopPost=/bin/sleep 3\n" in service
     path = (host / "baileys-resilience-auto-failover.path").read_text()
     assert f"PathExists={host}/state/auto-failover/request.json\n" in path
     assert changed(play(ansible, auto)) == 0

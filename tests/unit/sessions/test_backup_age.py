@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from datetime import timedelta
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from baileys_resilience.clock import to_iso, utc_now
-from baileys_resilience.errors import StoreError
+from baileys_resilience.errors import ResilienceError, StoreError
 from baileys_resilience.health.alerts.model import BACKUP, Subject
 from baileys_resilience.health.alerts.readings import Backup
 from baileys_resilience.health.monitor.surroundings import BackupSource
@@ -77,6 +78,7 @@ def test_without_any_there_is_no_age_and_without_a_file_nothing_is_known(tmp_pat
         ({"dump": {"taken_at": ago(hours=2), "max_age_seconds": 0}}, "no time"),
         ({"a b": {"taken_at": ago(hours=2)}}, "no name of a kind"),
         ({f"k{number}": {"taken_at": ago(hours=2)} for number in range(21)}, "more than 20"),
+        ({"dump": {"taken_at": ago(hours=2), "max_age_seconds": 10**400}}, "too large"),
         (None, "cannot be read"),
         ([], "cannot be read"),
     ],
@@ -87,3 +89,30 @@ def test_what_cannot_be_meant_is_damage(tmp_path: Path, backups: Any, said: str)
         read_backup_age(path)
     assert caught.value.hint
     assert look(path).problem
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "directory"])
+def test_what_is_no_plain_file_is_neither_waited_for_nor_read_without_an_end(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "backup.json"
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(ResilienceError):
+        read_backup_age(path)
+    assert look(path).problem
+
+
+def test_a_file_without_an_end_is_not_taken_into_the_memory(tmp_path: Path) -> None:
+    path = written(tmp_path, {"dump": {"taken_at": ago(hours=2)}})
+    os.truncate(path, 8 * 1024**3)
+    with pytest.raises(StoreError, match="too long"):
+        read_backup_age(path)
+
+
+def test_a_link_that_somebody_made_on_purpose_is_followed(tmp_path: Path) -> None:
+    written(tmp_path, {"dump": {"taken_at": ago(hours=2)}})
+    (tmp_path / "link").symlink_to(tmp_path / "backup.json")
+    assert look(tmp_path / "link").kind == "dump"

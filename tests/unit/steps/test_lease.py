@@ -87,6 +87,13 @@ def test_the_cooldown_says_who_ended_and_how_many_seconds_are_left(lease: HostLe
     assert lease.current() is None
 
 
+def test_a_run_that_ended_before_the_clock_was_set_back_a_year_keeps_nobody_waiting(lease: HostLease) -> None:
+    lease.take(MARIA, cooldown_seconds=300)
+    lease.release(Lease(MARIA.run, "failover", "maria", to_iso(utc_now() + timedelta(days=365))))
+    lease.check_cooldown("failover", 300)
+    assert lease.current() is None
+
+
 @pytest.mark.parametrize(("operation", "cooldown"), [("failback", 300.0), ("failover", 0.0), ("failover", 30.0)])
 def test_the_cooldown_stops_neither_another_operation_nor_one_after_its_time(
     lease: HostLease, operation: str, cooldown: float

@@ -6,24 +6,28 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
+import os
 import signal
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
-from ..clock import age_seconds, now_iso
+from ..clock import age_seconds, now_iso, seconds_left
 from ..errors import Busy, ResilienceError, UsageError
 from ..failover.operations import FAILOVER, Operation, Outcome
 from ..failover.settings import FailoverSettings
-from ..files import make_private_directory, resolve_owner, write_json
+from ..files import FILE_MODE, make_private_directory, resolve_owner, translate_os_error, write_json
 from ..health.monitor.configuration import MonitorSettings, load_monitor_settings
 from ..notify import Notification, notifiers_for, notify_all
 from ..progress import Progress
+from ..steps.lease import HostLease
 from .request import Request, shown, take_request
 from .signals import look_at_client, look_at_database
 
-REPORT_FILE = "auto-failover.json"
+REPORT_FILE, LOCK_FILE = "auto-failover.json", "auto-failover.lock"
 REPORT_FORMAT = "baileys-resilience/auto-failover-report"
 VERSION = 1
 OPERATOR = "the monitor, by itself"
@@ -31,6 +35,8 @@ DEFAULT_USER = "baileys-resilience-monitor"
 DEFAULT_MONITOR = "/etc/baileys-resilience/monitor.json"
 #: outcomes; the failover's own report says more of those that began
 NOTHING, REFUSED, DONE, FAILED = "nothing", "refused", "done", "failed"
+#: while it is at work, and for ever where the process was killed
+BEGUN, CUT_OFF = "begun", "cut off"
 _PLAN = "ansible-playbook baileys.resilience.emergency_failover --check"
 
 
@@ -44,6 +50,7 @@ class Told:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--monitor", default=DEFAULT_MONITOR, metavar="FILE", help="the monitor's configuration")
     parser.add_argument("--user", default=DEFAULT_USER, help="the user whose request counts")
+    parser.add_argument("--ended", action="store_true", help="take no request; tell of one whose process was killed")
 
 
 def dispatch(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Told:
@@ -53,7 +60,38 @@ def dispatch(options: argparse.Namespace, settings: FailoverSettings, progress: 
         raise UsageError("no user is named", operation="auto-failover", hint="name the monitor's user with --user")
     # A connection to the host that breaks must not end what has stopped the application.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    return AutomaticFailover(settings, monitor, owner[0], progress).run()
+    failover = AutomaticFailover(settings, monitor, owner[0], progress)
+    with _alone(settings):
+        return failover.after_its_end() if options.ended else failover.run()
+
+
+@contextlib.contextmanager
+def _alone(settings: FailoverSettings) -> Iterator[None]:
+    """One of a process that is at work is not one that was cut off. Raises Busy."""
+    place = make_private_directory(settings.state) / LOCK_FILE
+    try:
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, FILE_MODE)
+    except OSError as exc:
+        raise translate_os_error(exc, "open", place) from exc
+    try:
+        if not _locked(descriptor):
+            raise Busy(
+                "another process is at work on one",
+                operation="auto-failover",
+                subject=settings.host,
+                hint="wait for its end; baileys-resilience failover status says how it is",
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class AutomaticFailover:
@@ -70,6 +108,7 @@ class AutomaticFailover:
         """Raises what refused it, or what a failover raises."""
         try:
             self._request = take_request(Path(self._monitor.state_dir), self._user_id)
+            self.after_its_end()
             if self._request is None:
                 return Told({"outcome": NOTHING}, ["nothing was asked for"])
             self._check()
@@ -77,8 +116,25 @@ class AutomaticFailover:
             self._refuse(error)
             raise
         self._began_at = now_iso()
-        self._write("begun")
+        self._write(BEGUN)
         return self._fail_over()
+
+    def after_its_end(self) -> Told:
+        """Of the process that took the last request. Killed, it told nobody what it has left."""
+        last = self._last()
+        if last.get("outcome") != BEGUN:
+            return Told({"outcome": NOTHING}, ["nothing was cut off"])
+        lease = HostLease(self._settings.state).current()
+        began = f"it began at {last.get('began_at')}"
+        text = f"{began}; no run is open\nRun: baileys-resilience failover status"
+        if lease is not None:
+            text = (
+                f"{began}; {lease.operation} {lease.run} is open, and the application may be stopped\n"
+                f"Run: baileys-resilience {lease.operation} resume\nNote: or undo; failover status says more"
+            )
+        self._store({**last, "at": now_iso(), "outcome": CUT_OFF, "run": lease.run if lease else ""})
+        self._tell("the automatic failover was cut off", text, f"cut-off-{last.get('began_at')}")
+        return Told({"outcome": CUT_OFF}, text.splitlines())
 
     def _check(self) -> None:
         """All that is asked again here; nobody's word is taken for it."""
@@ -97,7 +153,7 @@ class AutomaticFailover:
                 subject=settings.host,
                 hint="give role health_monitor and role failover the same inventory name of this host",
             )
-        waits = settings.policy.cooldown_seconds - (age_seconds(self._began_at) if self._began_at else float("inf"))
+        waits = seconds_left(settings.policy.cooldown_seconds, self._began_at) if self._began_at else 0.0
         if waits > 0:
             raise Busy(
                 f"an automatic failover began at {self._began_at}",
@@ -127,7 +183,8 @@ class AutomaticFailover:
             ended = operation.ended
             self._write(FAILED, run=ended.run if ended else "", error=str(error))
             if ended is None:  # otherwise the run has told it
-                self._tell("the automatic failover did not begin", f"{error}\nRun: {_PLAN}", f"failed-{error.code}")
+                kind = f"failed-{error.code}-{self._began_at}"
+                self._tell("the automatic failover did not begin", f"{error}\nRun: {_PLAN}", kind)
             raise
         return self._done(outcome)
 
@@ -144,7 +201,9 @@ class AutomaticFailover:
         self._write(REFUSED, error=str(error))
         asked = f"The monitor asked: {self._request.evidence}; {self._request.client}\n" if self._request else ""
         seen = "".join(f"Seen: {each}\n" for each in self._signals)
-        self._tell("an automatic failover was refused", f"{error}\n{asked}{seen}Run: {_PLAN}", f"refused-{error.code}")
+        # Each request has its answer: one that was refused a moment ago was another one.
+        kind = f"refused-{error.code}-{self._request.at if self._request else ''}"
+        self._tell("an automatic failover was refused", f"{error}\n{asked}{seen}Run: {_PLAN}", kind)
 
     def _write(self, outcome: str, *, run: str = "", error: str = "") -> None:
         """The last one, whatever came of it. ``began_at`` is of the last that was carried out."""
@@ -159,20 +218,31 @@ class AutomaticFailover:
             "run": run,
             "error": shown(error),
         }
+        self._store(content)
+
+    def _store(self, content: Dict[str, Any]) -> None:
         make_private_directory(self._report.parent)
         try:
             write_json(self._report, content)
         except ResilienceError as exc:
-            if outcome == "begun":  # without it there is no cooldown
+            if content["outcome"] == BEGUN:  # without it there is no cooldown
                 raise
             self._progress.note("the report is not on the host", why=str(exc))
 
+    def _last(self) -> Dict[str, Any]:
+        """The report of the last one; nothing where there is none that can be read."""
+        try:
+            content = json.loads(self._report.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def _last_begun(self) -> str:
         try:
-            began = json.loads(self._report.read_text("utf-8"))["began_at"]
+            began = self._last()["began_at"]
             age_seconds(began)
             return str(began)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ResilienceError):
+        except (KeyError, TypeError, AttributeError, ResilienceError):
             return ""
 
     def _tell(self, what: str, text: str, kind: str, *, level: str = "error") -> None:

@@ -209,7 +209,7 @@ def slow_total(samples: List[Sample]) -> Optional[int]:
     found = [each.value for each in samples if each.name == _SLOW]
     if not found:
         return 0 if any(each.name == _MAX for each in samples) else None
-    return int(sum(found)) if all(_is_count(each) for each in found) else None
+    return int(sum(found)) if all(_is_count(each) for each in (*found, sum(found))) else None
 
 
 def cached_seconds(samples: List[Sample]) -> Optional[Dict[str, float]]:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, TypeVar
 
@@ -13,6 +15,7 @@ from ..errors import ResilienceError, StoreError
 from ..files import translate_os_error
 
 T = TypeVar("T")
+_LARGEST_BYTES = 1024 * 1024
 
 
 def read_age_file(
@@ -23,7 +26,7 @@ def read_age_file(
     """
     operation = f"read age of the {what}"
     try:
-        content: Any = json.loads(path.read_text("utf-8"))
+        content: Any = json.loads(_read(path))
         if content["format"] != format_name or content["version"] != version:
             raise ValueError(f"it is not {format_name} of version {version}")
         return make({name: each for name, each in content.items() if name not in ("format", "version")})
@@ -31,6 +34,20 @@ def read_age_file(
         return None
     except OSError as exc:
         raise translate_os_error(exc, operation, path) from exc
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, ResilienceError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, ResilienceError) as exc:
         cause = "it is no JSON" if isinstance(exc, json.JSONDecodeError) else str(exc)
         raise StoreError(f"cannot be read: {cause}", operation=operation, subject=str(path), hint=hint) from exc
+
+
+def _read(path: Path) -> str:
+    """Whoever writes it is somebody else: a pipe would keep us waiting, and what has no end would fill the memory.
+    Raises OSError, ValueError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no plain file")
+        content = stream.read(_LARGEST_BYTES + 1)
+    if len(content) > _LARGEST_BYTES:
+        raise ValueError("it is too long")
+    return content.decode("utf-8")

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Iterator, Optional
 
-from ..clock import age_seconds
+from ..clock import age_seconds, seconds_left
 from ..errors import Busy
 from ..files import FILE_MODE, fsync_directory, make_private_directory, write_json
 from .journal import Journal, RunState
@@ -66,8 +66,8 @@ class HostLease:
     def check_cooldown(self, operation: str, cooldown_seconds: float) -> None:
         """Raise Busy with the time to wait, when a run of this kind has ended so lately."""
         last = self._ended()
-        if last and last.operation == operation and age_seconds(last.since) < cooldown_seconds:
-            wait = cooldown_seconds - age_seconds(last.since)
+        wait = seconds_left(cooldown_seconds, last.since) if last and last.operation == operation else 0.0
+        if last and wait > 0:
             raise Busy(
                 f"a {last.operation} by {last.operator} ended {age_seconds(last.since):.0f} s ago",
                 operation=operation,

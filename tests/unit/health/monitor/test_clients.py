@@ -91,6 +91,14 @@ def test_figures_that_cannot_be_are_missing_data(value: str) -> None:
     assert (found.slow_total, found.pool) == (None, None)
 
 
+def test_counters_that_are_without_an_end_together_are_no_count() -> None:
+    names = ("get", "set")
+    text = "".join(f'wa_session_slow_queries_total{{operation="{each}"}} 1e308\n' for each in names)
+    with client(f'{text}wa_session_cache_age_seconds{{company="962301"}} 3\n') as port:
+        found = look(port)
+    assert (found.slow_total, found.cached) == (None, {"962301": 3.0})
+
+
 def test_a_wrong_token_says_which_one_is_wanted() -> None:
     with client(TEXT) as port:
         found = look(port, token="another")

@@ -184,3 +184,37 @@ def test_a_hostile_application_makes_no_thousand_series() -> None:
         many = {f"o{each}": [(0.01, number), (float("inf"), number)] for each in range(1000)}
         found = list(times.since_last(ClientFigure("app", True, times=many)))
     assert len(found) == 20
+
+
+def test_names_that_an_application_no_longer_has_are_not_kept_for_ever() -> None:
+    times = ClientTimes()
+    for look in range(50):
+        named = {f"o{look}-{each}": [(0.01, 1.0), (float("inf"), 1.0)] for each in range(20)}
+        list(times.since_last(ClientFigure("app", True, times=named)))
+    assert sum(len(each) for each in times._last.values()) == 20
+
+
+def test_a_look_that_failed_loses_no_count() -> None:
+    times = ClientTimes()
+    list(times.since_last(counted(a=5, b=9, c=9)))
+    assert list(times.since_last(ClientFigure("app", answers=False))) == []
+    assert [count for _operation, _seconds, count in times.since_last(counted(a=6, b=10, c=10))] == [1]
+
+
+@pytest.mark.parametrize("limit", [1e14, 1e305, float("inf")])
+def test_a_limit_that_no_query_can_have_ends_neither_the_monitor_nor_its_history(desk: Desk, limit: float) -> None:
+    for number in (0.0, 10.0):
+        buckets = [(0.01, 0.0), (limit, number), (float("inf"), number)]
+        figure = ClientFigure("app", True, times={"load": buckets})
+        desk.memory.seen("client app", figure, Moment(0.0, datetime.now(UTC)))
+    desk.clock.seconds += 60.0
+    desk.look(APP)
+    assert [each["max_ms"] for each in desk.memory.latency()] == [10.0]
+
+
+def test_a_histogram_with_a_hundred_thousand_limits_is_not_looked_at() -> None:
+    times = ClientTimes()
+    for number in (0.0, 100.0):
+        many = {"load": [(each / 1000.0, number) for each in range(1, 100_001)]}
+        found = list(times.since_last(ClientFigure("app", True, times={**many, "list": [(0.01, number)]})))
+    assert {operation for operation, _seconds, _count in found} == {"list"}

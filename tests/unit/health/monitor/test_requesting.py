@@ -130,6 +130,12 @@ def test_who_relies_on_it_hears_once_why_it_does_not_come(line: Line) -> None:
     )
 
 
+def test_who_relies_on_it_hears_why_it_does_not_come_from_a_full_disk_too(line: Line) -> None:
+    (line.state_dir / "auto-failover.json").mkdir()
+    line.run("ok+online*3 refused+stopped*100")
+    assert line.told == ["app-1: no automatic failover"]
+
+
 def test_an_application_of_which_nothing_is_known_any_more_is_no_signal(line: Line) -> None:
     line.run("ok+online*3 refused+cached*12 refused+hanging*40")
     assert line.asked == []
@@ -190,6 +196,17 @@ def test_a_cooldown_lasts_over_a_restart_also_where_the_alerts_were_lost(line: L
     line.alerts = Alerts(AlertSettings())
     line.run("refused+cached*40")
     assert line.asked == [90.0]
+
+
+def test_a_request_of_a_boot_with_a_clock_that_was_a_year_ahead_keeps_nobody_waiting(line: Line) -> None:
+    memory = line.state_dir / "auto-failover.json"
+    line.run("ok+online*3 refused+cached*20 ok+online*5")
+    content = json.loads(memory.read_text())
+    content["asked"] = {**content["asked"], "boot": "another", "wall": content["asked"]["wall"] + 365 * 86400}
+    memory.write_text(json.dumps(content))
+    line.auto = line.begin()
+    line.run("refused+cached*40")
+    assert len(line.asked) == 2
 
 
 def test_nobody_who_comes_is_told_and_the_request_is_taken_back(line: Line) -> None:

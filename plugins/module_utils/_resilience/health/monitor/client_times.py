@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Mapping, Tuple
 
 from ..client_metrics import Buckets
 from .clients import ClientFigure
@@ -17,28 +16,34 @@ Times = Tuple[str, float, int]
 _PLACES = 10
 #: the client has about ten. Names are another program's, and each is a series of the history
 _MOST_OPERATIONS = 20
+#: the client has eleven; of more no history is made
+_MOST_BUCKETS = 100
+#: no query takes an hour: a limit beyond that says as little as one without an end
+_LONGEST_SECONDS = 3600.0
 #: in one bucket since the last look; more is no count of anything
 _MOST_COUNT = 1_000_000
 
 
 class ClientTimes:
-    """Of all clients; remembers where their counters were."""
+    """Of all clients; remembers where their counters were, of those that each named last."""
 
     def __init__(self) -> None:
-        self._last: Dict[Tuple[str, str], Buckets] = {}
+        self._last: Dict[str, Mapping[str, Buckets]] = {}
 
     def since_last(self, figure: ClientFigure) -> Iterator[Times]:
         """A first look brings nothing: its counters may be of last week. One that is smaller than before is of a
         process that was started anew.
         """
-        for operation, buckets in sorted(figure.times.items())[:_MOST_OPERATIONS]:
-            key = (figure.name, operation)
-            before = self._last.get(key)
-            known = any(name == figure.name for name, _operation in self._last)
-            self._last[key] = buckets
-            if before is None and not known:
-                continue
-            yield from ((operation, seconds, count) for seconds, count in _new(before or [], buckets))
+        if not figure.times:
+            return  # it did not answer, or has no queries yet
+        before = self._last.get(figure.name)
+        named = sorted(each for each in figure.times.items() if len(each[1]) <= _MOST_BUCKETS)
+        self._last[figure.name] = dict(named[:_MOST_OPERATIONS])
+        if before is None:
+            return
+        for operation, buckets in self._last[figure.name].items():
+            new = _new(before.get(operation, []), buckets)
+            yield from ((operation, seconds, count) for seconds, count in new)
 
 
 def _new(before: Buckets, now: Buckets) -> Iterator[Tuple[float, int]]:
@@ -48,11 +53,11 @@ def _new(before: Buckets, now: Buckets) -> Iterator[Tuple[float, int]]:
     earlier = [number for _limit, number in before] or [0.0] * len(now)
     lower, below = 0.0, 0
     for (limit, number), known in zip(now, earlier):
-        upto = round(number - known)
+        upto, upper = round(number - known), limit if limit <= _LONGEST_SECONDS else lower
         count, below = min(upto - below, _MOST_COUNT), upto
         if count > 0:
-            yield from _laid(lower, lower if math.isinf(limit) else limit, count)
-        lower = limit
+            yield from _laid(lower, upper, count)
+        lower = upper
 
 
 def _laid(lower: float, upper: float, count: int) -> List[Tuple[float, int]]:

@@ -152,7 +152,10 @@ class AutoFailover:
         if not due or board.silences or incident == self._remembered.held:
             return []
         self._remembered.held = incident
-        self._write()
+        try:
+            self._write()
+        except ResilienceError as error:  # told twice, behind a restart, is better than never
+            self.problem = f"what was told cannot be kept: {error}"
         return [self._notification("held", incident, "no automatic failover", f"{why_not}\nRun: {_PLAN}")]
 
     def _ask(self, watched: Watched, client: Optional[Subject], incident: str, now: Moment) -> Notification:
@@ -199,7 +202,7 @@ class AutoFailover:
             return []
         self._file.unlink()
         self._waiting_since = None
-        text = f"its unit does not run\nRun: {_UNITS}\nNote: {_PLAN}"
+        text = f"its unit does not run, or ends at once\nRun: {_UNITS}\nNote: {_PLAN}"
         return [self._notification("nobody", self._remembered.incident, "nobody came for the automatic failover", text)]
 
     def _notification(self, kind: str, incident: str, title: str, text: str) -> Notification:
@@ -214,7 +217,9 @@ class AutoFailover:
             return float("inf")
         if asked["boot"] == self._boot and now.monotonic >= asked["monotonic"]:
             return float(now.monotonic - asked["monotonic"])
-        return now.wall.timestamp() - float(asked["wall"])
+        gone = now.wall.timestamp() - float(asked["wall"])
+        # One that is further ahead than it could be is of before the clock was set back.
+        return float("inf") if gone < -self._settings.cooldown_seconds else max(0.0, gone)
 
     def _write(self) -> None:
         write_json(self._memory_file, {"format": _MEMORY_FORMAT, "version": VERSION, **vars(self._remembered)})
