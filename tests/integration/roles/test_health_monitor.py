@@ -190,7 +190,7 @@ def test_an_automatic_failover_is_there_where_it_is_set_and_gone_where_it_is_not
     assert changed(play(ansible, auto, "--check")) > 0
     assert tree(host) == {}
     assert changed(play(ansible, auto)) > 0
-    assert set(tree(host)) == {"monitor.json", UNIT, "state", *AUTO_UNITS}
+    assert set(tree(host)) == {"monitor.json", UNIT, "state", "page.json", *AUTO_UNITS}
     assert load_monitor_settings(host / "monitor.json").auto_failover == AutoFailoverSettings("localhost", 90.0)
     service = (host / "baileys-resilience-auto-failover.service").read_text()
     words = (
