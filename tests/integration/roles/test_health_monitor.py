@@ -204,7 +204,7 @@ def test_an_automatic_failover_is_there_where_it_is_set_and_gone_where_it_is_not
     assert f"PathExists={host}/state/auto-failover/request.json\n" in path
     assert changed(play(ansible, auto)) == 0
     assert changed(play(ansible, {**auto, "health_monitor_auto_failover": False})) > 0
-    assert set(tree(host)) == {"monitor.json", UNIT, "state"}
+    assert set(tree(host)) == {"monitor.json", UNIT, "state", "page.json"}
 
 
 @pytest.mark.parametrize(("given", "said"), [({}, "health_monitor_clients is empty"), (
