@@ -95,6 +95,15 @@ def test_a_trouble_says_what_was_seen_and_what_to_run() -> None:
     ]
 
 
+def test_what_was_well_and_is_not_looked_at_any_more_is_unknown() -> None:
+    """While a database is down its connections keep their last verdict, and have no figure."""
+    judged = {"status": "ok", "title": "", "seconds": 0.0, "evidence": "", "command": "", "note": "", "subject": "db"}
+    subjects = {"database db": {"concerns": {"connections": judged, "latency": judged}}}
+    lines = text({"status": "critical", "at": "", "subjects": subjects}).splitlines()
+    assert "latency       unknown  nothing is known yet" in lines
+    assert "connections   unknown  nothing is known yet" in lines
+
+
 def test_before_the_first_look_everything_is_unknown() -> None:
     board = board_of({"status": "unknown", "at": ""})
     assert (board.status, {row.status for row in board.rows}) == ("unknown", {"unknown"})

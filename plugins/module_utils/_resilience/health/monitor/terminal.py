@@ -131,7 +131,8 @@ def _rows(content: Mapping[str, Any]) -> List[Row]:
     for name, text in texts.items():
         status = judged.get(name, "")
         if status or text or name in always:
-            rows.append(Row(name, status or UNKNOWN, text or _NOTHING_YET))
+            # Judged well a while ago, and not looked at since: that is no longer known.
+            rows.append(Row(name, status if text or status not in ("", OK) else UNKNOWN, text or _NOTHING_YET))
         if name == "connections":
             rows += _pools(figures, judged, content.get("latency", []))
         if name == "keys":
