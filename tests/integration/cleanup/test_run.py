@@ -265,7 +265,11 @@ def test_without_a_column_for_the_time_only_what_keeps_its_own_may_go(aged: Data
     assert clean_up(undated).deleted == {"962301": {"tctoken": 1}}
 
 
-def test_partitions_are_cleaned_up_like_one_table(aged: Database, settings: Settings) -> None:
+def test_partitions_are_cleaned_up_like_one_table(
+    aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In several batches: rows of two partitions are at the same place then, one of them in this batch only."""
+    monkeypatch.setattr(run, "BATCH_ROWS", 6)
     aged.run(
         "ALTER TABLE whatsapp_keys RENAME TO old; CREATE TABLE whatsapp_keys (LIKE old) PARTITION BY HASH (key_id);"
         "CREATE TABLE one PARTITION OF whatsapp_keys FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
