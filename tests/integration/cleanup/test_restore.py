@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from baileys_resilience.cleanup import archive
+from baileys_resilience.cleanup.commands import _archives
 from baileys_resilience.cleanup.restore import restore
 from baileys_resilience.cleanup.run import clean_up
 from baileys_resilience.clock import utc_now
@@ -144,6 +145,27 @@ def test_a_damaged_archive_is_refused_wherever_it_is_damaged(fenced: Database, s
     path.write_bytes(whole)
     assert subprocess.run(["gunzip", "--test"], input=whole, check=True).returncode == 0
     assert restore(settings(), run).number == 2 * OLD
+
+
+def test_one_damaged_archive_does_not_hide_the_others(aged: Database, settings: Settings) -> None:
+    first, second = clean_up(settings(cap=5)), clean_up(settings())
+    path = Path(first.archive)
+    path.write_bytes(path.read_bytes()[:30] + b"?" + path.read_bytes()[31:])
+    listed = _archives(settings())
+    assert (listed.exit_code, len(listed.lines)) == (3, 2)
+    assert "damaged" in listed.lines[0]
+    assert listed.content["archives"][1]["run"] == second.run
+    assert listed.content["archives"][1]["keys"] == 2 * OLD - 5
+
+
+@pytest.mark.parametrize("name", ["company", "epoch", "xid", "type"])
+def test_a_batch_that_lacks_something_is_a_sentence(aged: Database, settings: Settings, name: str) -> None:
+    path = Path(clean_up(settings(cap=5)).archive)
+    begin, batch, *rest = [b"".join(lines) for _end, lines in archive._members(path)]
+    batch = batch.replace(f'"{name}"'.encode(), b'"x"', 1)
+    path.write_bytes(b"".join(map(archive._member, [begin, batch, *rest])))
+    with pytest.raises(VerificationFailed, match="damaged"):
+        archive.read(path)
 
 
 @pytest.mark.parametrize("run", ["", "../stores", "cleanup-20260101T030000Z-abcd", "cleanup-20260101T030000Z-abcd/.."])

@@ -16,6 +16,7 @@ import pytest
 
 from baileys_resilience.cleanup import archive, run
 from baileys_resilience.cleanup.choosing import choose
+from baileys_resilience.cleanup.commands import _archives as dispatch_archives
 from baileys_resilience.cleanup.explain import explain
 from baileys_resilience.cleanup.run import clean_up, dry_run
 from baileys_resilience.errors import (
@@ -218,6 +219,18 @@ def test_a_disk_that_takes_no_archive_keeps_every_key(aged: Database, settings: 
     assert [row[1:] for row in aged.everything()] == [row[1:] for row in before]
     done = clean_up(settings())
     assert (len(done.reconciled), done.number) == (1, 2 * OLD)
+
+
+@pytest.mark.parametrize("limit", [0, 100])
+def test_an_archive_that_could_not_even_begin_is_in_nobodys_way(aged: Database, settings: Settings, limit: int) -> None:
+    with files_of_at_most(limit), pytest.raises(NoSpace):
+        clean_up(settings())
+    listed = dispatch_archives(settings())
+    assert (len(listed.content["archives"]), listed.exit_code) == (1, 0)
+    assert "before it deleted anything" in listed.lines[0]
+    done = clean_up(settings())
+    assert (done.number, done.reconciled) == (2 * OLD, [])
+    assert archive.runs(settings().archives) == [done.run]
 
 
 def test_a_connection_that_is_lost_before_the_commit_is_found_out_by_the_next_run(

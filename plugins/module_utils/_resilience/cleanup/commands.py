@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Sequence
 
-from ..errors import UsageError
+from ..errors import ResilienceError, UsageError
 from ..progress import Progress
 from . import archive
 from .choosing import NAMES, SAFE_NAME, choose
@@ -153,9 +153,17 @@ def _restored(done: Restored) -> Told:
 def _archives(settings: CleanupSettings) -> Told:
     found: List[Dict[str, Any]] = []
     for run in archive.runs(settings.archives):
-        kept = archive.read(archive.path_of(settings.archives, run))
+        found.append({"run": run, "at": "", "policy": "", "keys": 0})
+        path = archive.path_of(settings.archives, run)
+        try:
+            if not archive.has_begun(path):
+                found[-1]["ended"] = "cut off before it deleted anything: the next run removes it"
+                continue
+            kept = archive.read(path)
+        except ResilienceError as exc:
+            found[-1].update(ended=f"{exc.cause}; {exc.hint}", error=exc.as_dict())
+            continue
         ended = kept.ended or "not brought to its end: the next run does it"
-        found.append(
-            {"run": run, "at": kept.header.at, "policy": kept.header.policy, "keys": kept.keys, "ended": ended}
-        )
-    return Told({"archives": found}, ["\t".join(str(value) for value in each.values()) for each in found])
+        found[-1].update(at=kept.header.at, policy=kept.header.policy, keys=kept.keys, ended=ended)
+    lines = ["\t".join(str(each[name]) for name in ("run", "at", "policy", "keys", "ended")) for each in found]
+    return Told({"archives": found}, lines, STOPPED if any("error" in each for each in found) else 0)
