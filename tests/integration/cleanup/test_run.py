@@ -256,6 +256,28 @@ def test_a_connection_that_is_lost_before_the_commit_is_found_out_by_the_next_ru
     assert (found.ended, found.undecided, batches) == ("cut off", None, [])
 
 
+def test_a_disk_that_hangs_while_a_batch_is_archived_holds_no_client_up(
+    aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And neither does a host that is cut off from the network: the server itself lets go of the rows."""
+    write = archive.Writer.batch
+
+    def hang_until_a_client_has_written(self: archive.Writer, batch: archive.Batch) -> None:
+        aged.run(
+            "SET lock_timeout = '20s'; UPDATE whatsapp_keys SET updated_at = now()"
+            f" WHERE company_id = '962301' AND key_id = '{batch.rows[0][2]}'"
+        )
+        write(self, batch)
+
+    monkeypatch.setattr(run, "LOCKED_SECONDS", 0.2)
+    monkeypatch.setattr(archive.Writer, "batch", hang_until_a_client_has_written)
+    with pytest.raises(Unavailable, match="closed"):
+        clean_up(settings())
+    monkeypatch.undo()
+    done = clean_up(settings())
+    assert (len(done.reconciled), done.number) == (1, 2 * OLD - 1)
+
+
 def test_one_cleanup_at_a_time_on_a_host_and_on_a_database(aged: Database, settings: Settings, tmp_path: Path) -> None:
     with run.locked(settings()), pytest.raises(Busy) as busy:
         clean_up(settings())

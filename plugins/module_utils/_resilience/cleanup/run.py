@@ -28,6 +28,10 @@ from .reconcile import reconcile_all
 
 _OPERATION = "clean up keys"
 _DEADLINE_SECONDS = 60.0
+#: Rows of a batch are locked while it is archived. A disk that hangs, or a host that is cut off from the network, would
+#: keep them so for hours. The server takes the batch back before a client that waits for one of them takes that for an
+#: outage (queryTimeoutMs, 2.5 s).
+LOCKED_SECONDS = 2.0
 #: one cleanup at a time, for each batch; a lock of the transaction, which a PgBouncer keeps where it belongs
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('baileys_resilience'), hashtext('cleanup'))"
 #: The memory of a group goes before its sender keys: what is there twice harms nobody, a memory without its key does.
@@ -192,7 +196,8 @@ class _Batches:
                 self._archive(cursor, company, key_type, [list(row[3:]) for row in found])
                 self._connection.commit()
             finally:
-                self._connection.rollback()
+                if not self._connection.closed:  # or the reason would be hidden
+                    self._connection.rollback()
         self._writer.outcome(self._number, archive.COMMITTED)
         return [row[2] for row in found]
 
@@ -200,7 +205,10 @@ class _Batches:
         self, cursor: Any, company: CompanyPlan, key_type: str, behind: str, limit: int
     ) -> Sequence[Tuple[Any, ...]]:
         sql = require("psycopg2.sql")
-        cursor.execute("SET LOCAL row_security = off; SET LOCAL lock_timeout = '5s'")
+        cursor.execute(
+            "SET LOCAL row_security = off; SET LOCAL lock_timeout = '5s';"
+            f" SET LOCAL idle_in_transaction_session_timeout = '{LOCKED_SECONDS * 1000:.0f}ms'"
+        )
         cursor.execute(_LOCK)
         if not cursor.fetchone()[0]:
             raise Busy(
