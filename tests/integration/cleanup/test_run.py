@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,14 @@ from baileys_resilience.errors import (
     Unavailable,
     UsageError,
 )
+from baileys_resilience.failover.mirror.policy import DeletionLimits, deletion_incident
+from baileys_resilience.failover.source_reports import loss_problem
 from baileys_resilience.sessions.model import TableMapping
 from baileys_resilience.sessions.published import create_schema
 from baileys_resilience.sessions.record import StoreRecord
 from tests.integration.cleanup.conftest import COMPANIES, MIX, OLD, Settings, contents
 from tests.support.databases import Database
+from tests.support.synthetic import make_company
 
 OLD_MEMORY = "key_type = 'sender-key-memory' AND updated_at < now() - interval '30 days'"
 
@@ -99,6 +103,38 @@ def test_few_keys_are_no_great_share(aged: Database, settings: Settings) -> None
     ten = f"key_id IN (SELECT key_id FROM whatsapp_keys WHERE {OLD_MEMORY} LIMIT {OLD - 10})"
     aged.run(f"DELETE FROM whatsapp_keys WHERE {ten}")
     assert clean_up(settings()).number == 10
+
+
+def test_what_the_mirror_and_a_failover_would_take_for_a_loss_stops_the_run(
+    database: Database, settings: Settings
+) -> None:
+    """A few of what Baileys never deletes is enough for them, however small its share is."""
+    database.fill(make_company("962301", 1, {"session": 100, "identity-key": 6, "lid-mapping": 10}))
+    database.run("UPDATE whatsapp_keys SET updated_at = now()")
+    by_age = partial(settings, policy=choose("age", accept_data_loss=True))
+    for number in (3, 4):
+        database.run(
+            "UPDATE whatsapp_keys SET updated_at = now() - interval '31 days' WHERE key_type = 'identity-key' AND"
+            f" key_id IN (SELECT key_id FROM whatsapp_keys WHERE key_type = 'identity-key' ORDER BY key_id LIMIT {number})"
+        )
+        counts = dict(database.run("SELECT key_type, count(*) FROM whatsapp_keys GROUP BY 1"))
+        plan = dry_run(by_age())
+        gone = {**counts, "identity-key": counts["identity-key"] - number}
+        assert bool(plan.too_much) == bool(loss_problem(counts, gone)) == (number == 4)
+        assert bool(plan.too_much) == bool(deletion_incident({"identity-key": number}, 116, DeletionLimits()))
+    with pytest.raises(Misconfigured) as stopped:
+        clean_up(by_age())
+    assert "4 of them of types that Baileys never deletes" in stopped.value.cause
+    assert "--max-share" in stopped.value.hint
+    assert clean_up(by_age(max_share=0.5)).number == 4
+
+
+def test_rows_of_no_company_are_in_nobodys_way(aged: Database, settings: Settings) -> None:
+    aged.run(
+        "ALTER TABLE whatsapp_keys DROP CONSTRAINT whatsapp_keys_pkey; ALTER TABLE whatsapp_keys ALTER company_id DROP"
+        " NOT NULL; INSERT INTO whatsapp_keys (key_type, key_id, value) VALUES ('session', 'x', '{}')"
+    )
+    assert clean_up(settings()).number == 2 * OLD
 
 
 def test_a_key_that_is_written_meanwhile_stays(

@@ -118,7 +118,10 @@ def _planned(plan: Plan, policy: Policy) -> Told:
         elif each.number:
             lines.append(f"company {each.company}: {each.number} of {each.total} keys ({each.share:.1%})")
     for each in plan.too_much:
-        lines.append(f"a run would stop: company {each.company} would lose more than {plan.max_share:.0%} of its keys")
+        lines.append(
+            f"a run would stop: of company {each.company} {each.number} keys would go,"
+            f" {each.too_much_of(plan.max_share)}"
+        )
     if plan.number and not plan.too_much:
         lines.append("nothing was deleted; --apply does it")
     return Told(plan.as_dict(), lines, STOPPED if plan.too_much else 0)
