@@ -115,7 +115,8 @@ def test_what_the_mirror_and_a_failover_would_take_for_a_loss_stops_the_run(
     for number in (3, 4):
         database.run(
             "UPDATE whatsapp_keys SET updated_at = now() - interval '31 days' WHERE key_type = 'identity-key' AND"
-            f" key_id IN (SELECT key_id FROM whatsapp_keys WHERE key_type = 'identity-key' ORDER BY key_id LIMIT {number})"
+            " key_id IN (SELECT key_id FROM whatsapp_keys WHERE key_type = 'identity-key'"
+            f" ORDER BY key_id LIMIT {number})"
         )
         counts = dict(database.run("SELECT key_type, count(*) FROM whatsapp_keys GROUP BY 1"))
         plan = dry_run(by_age())

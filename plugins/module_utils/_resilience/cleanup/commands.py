@@ -148,6 +148,11 @@ def _restored(done: Restored) -> Told:
     if kept:
         lines.append(f"{kept} were not: the table has newer rows of them")
     lines += [f"company {company}: nothing put back: {why}" for company, why in sorted(done.refused.items())]
+    for later, number in sorted(done.waiting.items()):
+        lines.append(
+            f"{number} memories of groups were not: {later} deleted the sender keys that they tell of. Put those back"
+            f" first: baileys-resilience cleanup restore {later}, and then this run again"
+        )
     if done.number:
         lines.append("an application that runs reads them at its next start")
     return Told(done.as_dict(), lines, STOPPED if done.refused else 0)
