@@ -161,6 +161,12 @@ def columns_of(cursor: Any, table: str) -> List[Tuple[str, str]]:
     return list(cursor.fetchall())
 
 
+#: A batch is in memory, and its rows are locked while they travel: 1,000 memories of large groups are 100 MB. The first
+#: few of a company's type tell how large its rows are.
+BATCH_BYTES = 4 * 1024 * 1024
+FIRST_ROWS = 50
+
+
 class _Batches:
     """Deletes in batches of one company and type, each a transaction of its own."""
 
@@ -174,23 +180,23 @@ class _Batches:
 
     def delete(self, company: CompanyPlan, key_type: str, left: int) -> int:
         """At most what was planned, and at most ``left``. Returns how many went."""
-        deleted, behind = 0, ""
+        deleted, behind, limit = 0, "", FIRST_ROWS
         most = min(left, company.counts[key_type])
         while deleted < most:
-            rows = self._batch(company, key_type, behind, min(BATCH_ROWS, most - deleted))
-            if not rows:
+            number, size, behind = self._batch(company, key_type, behind, min(limit, BATCH_ROWS, most - deleted))
+            if not number:
                 break
-            deleted += len(rows)
-            behind = rows[-1]
+            deleted += number
+            limit = max(1, min(4 * limit, BATCH_BYTES * number // size))
         return deleted
 
-    def _batch(self, company: CompanyPlan, key_type: str, behind: str, limit: int) -> List[str]:
-        """Ids of the keys that went."""
+    def _batch(self, company: CompanyPlan, key_type: str, behind: str, limit: int) -> Tuple[int, int, str]:
+        """Number of the keys that went, about how many bytes they were, and the id of the last."""
         with self._connection.cursor() as cursor:
             try:
                 found = self._lock_rows(cursor, company, key_type, behind, limit)
                 if not found:
-                    return []
+                    return 0, 0, ""
                 self._number += 1
                 self._delete_rows(cursor, company, key_type, [row[:2] for row in found])
                 self._archive(cursor, company, key_type, [list(row[3:]) for row in found])
@@ -199,7 +205,7 @@ class _Batches:
                 if not self._connection.closed:  # or the reason would be hidden
                     self._connection.rollback()
         self._writer.outcome(self._number, archive.COMMITTED)
-        return [row[2] for row in found]
+        return len(found), sum(len(text) for row in found for text in row if text), found[-1][2]
 
     def _lock_rows(
         self, cursor: Any, company: CompanyPlan, key_type: str, behind: str, limit: int

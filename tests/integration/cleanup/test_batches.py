@@ -1,0 +1,28 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much goes at once: what is in memory, and what a client may have to wait for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from baileys_resilience.cleanup import run
+from baileys_resilience.cleanup.run import clean_up
+from tests.integration.cleanup.conftest import OLD, Settings, contents
+from tests.support.databases import Database
+
+
+def test_large_keys_go_in_small_batches(aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of a large group names each device of each member."""
+    large = json.dumps({f"4917{number:09}@s.whatsapp.net": True for number in range(150)})
+    aged.run("UPDATE whatsapp_keys SET value = %s::jsonb WHERE updated_at < now() - interval '30 days'", large)
+    monkeypatch.setattr(run, "BATCH_BYTES", 4 * len(large))
+    monkeypatch.setattr(run, "FIRST_ROWS", 2)
+    done = clean_up(settings())
+    assert done.number == 2 * OLD
+    batches = contents(Path(done.archive))[1]
+    assert max(sum(len(text or "") for row in each.rows for text in row) for each in batches) <= 4 * len(large)
+    assert len(batches) < 2 * OLD
