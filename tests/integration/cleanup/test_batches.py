@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import json
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from baileys_resilience.cleanup import run
 from baileys_resilience.cleanup.run import clean_up
-from tests.integration.cleanup.conftest import OLD, Settings, contents
+from lab.processes import wait_until
+from tests.integration.cleanup.conftest import COMPANIES, OLD, Settings, contents
 from tests.support.databases import Database
 
 
@@ -26,3 +29,21 @@ def test_large_keys_go_in_small_batches(aged: Database, settings: Settings, monk
     batches = contents(Path(done.archive))[1]
     assert max(sum(len(text or "") for row in each.rows for text in row) for each in batches) <= 4 * len(large)
     assert len(batches) < 2 * OLD
+
+
+def test_hosts_of_one_database_take_turns(aged: Database, settings: Settings, tmp_path: Path) -> None:
+    """They begin at the same hour, each with its own companies."""
+    done = []
+    host = partial(settings, companies=[COMPANIES[0]], archive_dir=tmp_path / "elsewhere")
+    other = threading.Thread(target=lambda: done.append(clean_up(host())))
+    with aged.open() as connection, connection.cursor() as cursor:
+        cursor.execute(run._LOCK)
+        other.start()
+        wait_until(lambda: is_waiting(aged), "it waits for its turn", 20)
+        connection.commit()
+    other.join(20)
+    assert [each.number for each in done] == [OLD]
+
+
+def is_waiting(database: Database) -> bool:
+    return database.run("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == [(1,)]

@@ -315,7 +315,10 @@ def test_a_disk_that_hangs_while_a_batch_is_archived_holds_no_client_up(
     assert (len(done.reconciled), done.number) == (1, 2 * OLD - 1)
 
 
-def test_one_cleanup_at_a_time_on_a_host_and_on_a_database(aged: Database, settings: Settings, tmp_path: Path) -> None:
+def test_one_cleanup_at_a_time_on_a_host_and_one_batch_on_a_database(
+    aged: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "TURN_SECONDS", 0.2)
     with run.locked(settings()), pytest.raises(Busy) as busy:
         clean_up(settings())
     assert busy.value.retryable

@@ -32,8 +32,11 @@ _DEADLINE_SECONDS = 60.0
 #: keep them so for hours. The server takes the batch back before a client that waits for one of them takes that for an
 #: outage (queryTimeoutMs, 2.5 s).
 LOCKED_SECONDS = 2.0
-#: one cleanup at a time, for each batch; a lock of the transaction, which a PgBouncer keeps where it belongs
-_LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('baileys_resilience'), hashtext('cleanup'))"
+#: One batch at a time; a lock of the transaction, which a PgBouncer keeps where it belongs. Hosts of one database begin
+#: at the same hour, each with its own companies: they take turns.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('baileys_resilience'), hashtext('cleanup'))"
+TURN_SECONDS = 20.0
+_NOT_AVAILABLE = "55P03"
 #: The memory of a group goes before its sender keys: what is there twice harms nobody, a memory without its key does.
 _FIRST = ("sender-key-memory",)
 
@@ -207,22 +210,29 @@ class _Batches:
         self._writer.outcome(self._number, archive.COMMITTED)
         return len(found), sum(len(text) for row in found for text in row if text), found[-1][2]
 
+    def _wait_for_turn(self, cursor: Any) -> None:
+        psycopg2 = require("psycopg2")
+        try:
+            cursor.execute(f"SET LOCAL lock_timeout = '{TURN_SECONDS * 1000:.0f}ms'; {_LOCK}")
+        except psycopg2.Error as exc:
+            if exc.pgcode != _NOT_AVAILABLE:
+                raise
+            raise Busy(
+                f"a cleanup of another host has been at one batch for {TURN_SECONDS:g} s",
+                operation=_OPERATION,
+                subject=self._settings.database.where,
+                hint="look what hangs there, then run again; what is done so far stays done",
+            ) from exc
+
     def _lock_rows(
         self, cursor: Any, company: CompanyPlan, key_type: str, behind: str, limit: int
     ) -> Sequence[Tuple[Any, ...]]:
         sql = require("psycopg2.sql")
+        self._wait_for_turn(cursor)
         cursor.execute(
             "SET LOCAL row_security = off; SET LOCAL lock_timeout = '5s';"
             f" SET LOCAL idle_in_transaction_session_timeout = '{LOCKED_SECONDS * 1000:.0f}ms'"
         )
-        cursor.execute(_LOCK)
-        if not cursor.fetchone()[0]:
-            raise Busy(
-                "a cleanup of another host is at work",
-                operation=_OPERATION,
-                subject=self._settings.database.where,
-                hint="let one host clean up; what is done so far stays done",
-            )
         if standing(cursor, self._settings, [company.company])[company.company] != (company.epoch, False):
             return []  # it moves, or has moved: its rows are not the session any more
         cursor.execute(
