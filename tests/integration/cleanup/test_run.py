@@ -308,7 +308,7 @@ def test_a_disk_that_hangs_while_a_batch_is_archived_holds_no_client_up(
 
     monkeypatch.setattr(run, "LOCKED_SECONDS", 0.2)
     monkeypatch.setattr(archive.Writer, "batch", hang_until_a_client_has_written)
-    with pytest.raises(Unavailable, match="closed"):
+    with pytest.raises(Unavailable, match="the server took it back"):
         clean_up(settings())
     monkeypatch.undo()
     done = clean_up(settings())

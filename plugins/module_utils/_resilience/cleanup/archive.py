@@ -356,10 +356,13 @@ def expire(directory: Path, keep_days: float, at: str) -> List[str]:
         began = from_iso(f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}T{stamp[9:11]}:{stamp[11:13]}:{stamp[13:15]}Z")
         if (from_iso(at) - began).total_seconds() <= keep_days * 86400:
             continue
-        path = path_of(directory, run)
-        try:
-            path.unlink()
-        except OSError as exc:
-            raise translate_os_error(exc, "remove archive", path) from exc
+        remove(path_of(directory, run))
         removed.append(run)
     return removed
+
+
+def remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as exc:
+        raise translate_os_error(exc, "remove archive", path) from exc

@@ -10,11 +10,12 @@ batch is locked only while it is written to disk. Ages are judged by the databas
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .._thirdparty import require
-from ..errors import Busy, Conflict
+from ..errors import Busy, Conflict, Unavailable
 from ..files import make_private_directory
 from ..locks import held
 from ..postgres import session
@@ -202,13 +203,28 @@ class _Batches:
                     return 0, 0, ""
                 self._number += 1
                 self._delete_rows(cursor, company, key_type, [row[:2] for row in found])
+                began = time.monotonic()
                 self._archive(cursor, company, key_type, [list(row[3:]) for row in found])
-                self._connection.commit()
+                self._commit(time.monotonic() - began)
             finally:
                 if not self._connection.closed:  # or the reason would be hidden
                     self._connection.rollback()
         self._writer.outcome(self._number, archive.COMMITTED)
         return len(found), sum(len(text) for row in found for text in row if text), found[-1][2]
+
+    def _commit(self, archived_seconds: float) -> None:
+        psycopg2 = require("psycopg2")
+        try:
+            self._connection.commit()
+        except psycopg2.Error as exc:
+            if archived_seconds < LOCKED_SECONDS:
+                raise
+            raise Unavailable(
+                f"to archive a batch took {archived_seconds:.1f} s, so the server took it back",
+                operation=_OPERATION,
+                subject=str(self._writer.path),
+                hint="look why that disk is slow, then run again",
+            ) from exc
 
     def _wait_for_turn(self, cursor: Any) -> None:
         psycopg2 = require("psycopg2")
