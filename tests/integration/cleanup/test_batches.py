@@ -8,11 +8,17 @@ import json
 import threading
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from baileys_resilience.cleanup import run
+from baileys_resilience.cleanup.restore import restore
 from baileys_resilience.cleanup.run import clean_up
+from baileys_resilience.clock import now_iso
+from baileys_resilience.errors import Busy
+from baileys_resilience.sessions.published import create_schema
+from baileys_resilience.steps.lease import HostLease, Lease
 from lab.processes import wait_until
 from tests.integration.cleanup.conftest import COMPANIES, OLD, Settings, contents
 from tests.support.databases import Database
@@ -47,3 +53,32 @@ def test_hosts_of_one_database_take_turns(aged: Database, settings: Settings, tm
 
 def is_waiting(database: Database) -> bool:
     return database.run("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == [(1,)]
+
+
+@pytest.mark.parametrize("when", ["before the plan", "behind it"])
+def test_nothing_goes_while_a_failover_or_failback_is_open(
+    aged: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A failback that moves running sessions compares each row with memory after the record says PostgreSQL again."""
+    with aged.open() as connection, connection, connection.cursor() as cursor:
+        create_schema(cursor)
+    earlier = clean_up(settings(cap=1)).run
+    before = aged.everything(versions=True)
+    lease = HostLease(tmp_path / "state")
+    take = partial(lease.take, Lease("r", "failback", "somebody", now_iso()), cooldown_seconds=0.0)
+    if when == "before the plan":
+        take()
+    else:
+        planned = run.make_plan
+
+        def plan_then_begin(*arguments: Any, **options: Any) -> Any:
+            plan = planned(*arguments, **options)
+            take()
+            return plan
+
+        monkeypatch.setattr(run, "make_plan", plan_then_begin)
+    with pytest.raises(Busy, match="failback"):
+        clean_up(settings())
+    with pytest.raises(Busy, match="failback"):
+        restore(settings(), earlier)
+    assert aged.everything(versions=True) == before

@@ -22,6 +22,7 @@ from ..postgres import session
 from ..progress import Progress, Silent
 from ..sessions.model import KeysTable
 from ..sessions.postgres_store import regclass_text, table_identifier
+from ..steps.lease import HostLease
 from . import archive
 from .counting import removable
 from .plan import BATCH_ROWS, CleanupSettings, CompanyPlan, Plan, make_plan, standing
@@ -103,7 +104,10 @@ def clean_up(settings: CleanupSettings, progress: Optional[Progress] = None) -> 
 
 @contextlib.contextmanager
 def locked(settings: CleanupSettings) -> Iterator[None]:
-    """Only one process of this host works on the archives."""
+    """Only one process of this host works on the archives, and none while a failover or failback of it is open: that
+    compares the rows with what the client holds, key by key, also behind the move in the record.
+    """
+    HostLease(settings.state_dir).check_free(_OPERATION)
     directory = make_private_directory(settings.archives)
     busy = Busy(
         "another cleanup is at work on this host",
@@ -245,6 +249,7 @@ class _Batches:
     ) -> Sequence[Tuple[Any, ...]]:
         sql = require("psycopg2.sql")
         self._wait_for_turn(cursor)
+        HostLease(self._settings.state_dir).check_free(_OPERATION)
         cursor.execute(
             "SET LOCAL row_security = off; SET LOCAL lock_timeout = '5s';"
             f" SET LOCAL idle_in_transaction_session_timeout = '{LOCKED_SECONDS * 1000:.0f}ms'"
