@@ -7,19 +7,22 @@ from __future__ import annotations
 import os
 import subprocess
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from baileys_resilience.cleanup import archive
+from baileys_resilience.cleanup.choosing import choose
+from baileys_resilience.cleanup.commands import _archives
 from baileys_resilience.cleanup.restore import restore
 from baileys_resilience.cleanup.run import clean_up
 from baileys_resilience.clock import utc_now
 from baileys_resilience.errors import Misconfigured, SchemaMismatch, UsageError, VerificationFailed
 from baileys_resilience.sessions.published import create_schema
 from baileys_resilience.sessions.record import StoreRecord
-from tests.integration.cleanup.conftest import COMPANIES, OLD, Settings, contents
+from tests.integration.cleanup.conftest import COMPANIES, MIX, OLD, Settings, contents
 from tests.support.databases import Database
 from tests.support.synthetic import make_company
 
@@ -49,6 +52,28 @@ def test_a_run_is_taken_back_byte_for_byte_with_columns_that_are_not_ours(fenced
     assert fenced.run(whole) == before
     assert restore(settings(), run).number == 0, "twice is no more than once"
     assert fenced.run(whole) == before
+
+
+def test_the_memory_of_a_group_does_not_come_back_without_its_sender_keys(fenced: Database, settings: Settings) -> None:
+    """Baileys would make a key anew and hand it to nobody, since all are said to hold it."""
+    fenced.run("UPDATE whatsapp_keys SET updated_at = now() - interval '60 days' WHERE key_type LIKE 'sender-key%%'")
+    before = fenced.everything()
+    by_age = partial(settings, policy=choose("age", accept_data_loss=True), max_share=1.0)
+    pairs = (
+        "SELECT count(*) FROM whatsapp_keys m WHERE key_type = 'sender-key-memory' AND NOT EXISTS (SELECT FROM"
+        " whatsapp_keys k WHERE k.company_id = m.company_id AND k.key_type = 'sender-key' AND"
+        " split_part(k.key_id, '::', 1) = m.key_id)"
+    )
+    assert fenced.run(pairs) == [(0,)]
+    memories, keys = clean_up(by_age()).run, clean_up(by_age()).run
+    assert len(fenced.everything()) == len(before) - 4 * MIX["sender-key"]
+    early = restore(settings(), memories)
+    assert (early.number, early.waiting) == (0, {keys: 2 * MIX["sender-key-memory"]})
+    assert fenced.run(pairs) == [(0,)]
+    assert restore(settings(), keys).number == 2 * MIX["sender-key"]
+    late = restore(settings(), memories)
+    assert (late.number, late.waiting) == (2 * MIX["sender-key-memory"], {})
+    assert [row[1:] for row in fenced.everything()] == [row[1:] for row in before]
 
 
 def test_a_newer_row_stays(fenced: Database, settings: Settings) -> None:
@@ -144,6 +169,27 @@ def test_a_damaged_archive_is_refused_wherever_it_is_damaged(fenced: Database, s
     path.write_bytes(whole)
     assert subprocess.run(["gunzip", "--test"], input=whole, check=True).returncode == 0
     assert restore(settings(), run).number == 2 * OLD
+
+
+def test_one_damaged_archive_does_not_hide_the_others(aged: Database, settings: Settings) -> None:
+    first, second = clean_up(settings(cap=5)), clean_up(settings())
+    path = Path(first.archive)
+    path.write_bytes(path.read_bytes()[:30] + b"?" + path.read_bytes()[31:])
+    listed = _archives(settings())
+    assert (listed.exit_code, len(listed.lines)) == (3, 2)
+    found = {each["run"]: each for each in listed.content["archives"]}
+    assert "damaged" in found[first.run]["ended"]
+    assert found[second.run]["keys"] == 2 * OLD - 5
+
+
+@pytest.mark.parametrize("name", ["company", "epoch", "xid", "type"])
+def test_a_batch_that_lacks_something_is_a_sentence(aged: Database, settings: Settings, name: str) -> None:
+    path = Path(clean_up(settings(cap=5)).archive)
+    begin, batch, *rest = [b"".join(lines) for _end, lines in archive._members(path)]
+    batch = batch.replace(f'"{name}"'.encode(), b'"x"', 1)
+    path.write_bytes(b"".join(map(archive._member, [begin, batch, *rest])))
+    with pytest.raises(VerificationFailed, match="damaged"):
+        archive.read(path)
 
 
 @pytest.mark.parametrize("run", ["", "../stores", "cleanup-20260101T030000Z-abcd", "cleanup-20260101T030000Z-abcd/.."])

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from baileys_resilience.cleanup import archive, run
 from baileys_resilience.cleanup.choosing import choose
+from baileys_resilience.cleanup.commands import _archives as dispatch_archives
 from baileys_resilience.cleanup.explain import explain
 from baileys_resilience.cleanup.run import clean_up, dry_run
 from baileys_resilience.errors import (
@@ -29,11 +31,14 @@ from baileys_resilience.errors import (
     Unavailable,
     UsageError,
 )
+from baileys_resilience.failover.mirror.policy import DeletionLimits, deletion_incident
+from baileys_resilience.failover.source_reports import loss_problem
 from baileys_resilience.sessions.model import TableMapping
 from baileys_resilience.sessions.published import create_schema
 from baileys_resilience.sessions.record import StoreRecord
 from tests.integration.cleanup.conftest import COMPANIES, MIX, OLD, Settings, contents
 from tests.support.databases import Database
+from tests.support.synthetic import make_company
 
 OLD_MEMORY = "key_type = 'sender-key-memory' AND updated_at < now() - interval '30 days'"
 
@@ -98,6 +103,39 @@ def test_few_keys_are_no_great_share(aged: Database, settings: Settings) -> None
     ten = f"key_id IN (SELECT key_id FROM whatsapp_keys WHERE {OLD_MEMORY} LIMIT {OLD - 10})"
     aged.run(f"DELETE FROM whatsapp_keys WHERE {ten}")
     assert clean_up(settings()).number == 10
+
+
+def test_what_the_mirror_and_a_failover_would_take_for_a_loss_stops_the_run(
+    database: Database, settings: Settings
+) -> None:
+    """A few of what Baileys never deletes is enough for them, however small its share is."""
+    database.fill(make_company("962301", 1, {"session": 100, "identity-key": 6, "lid-mapping": 10}))
+    database.run("UPDATE whatsapp_keys SET updated_at = now()")
+    by_age = partial(settings, policy=choose("age", accept_data_loss=True))
+    for number in (3, 4):
+        database.run(
+            "UPDATE whatsapp_keys SET updated_at = now() - interval '31 days' WHERE key_type = 'identity-key' AND"
+            " key_id IN (SELECT key_id FROM whatsapp_keys WHERE key_type = 'identity-key'"
+            f" ORDER BY key_id LIMIT {number})"
+        )
+        counts = dict(database.run("SELECT key_type, count(*) FROM whatsapp_keys GROUP BY 1"))
+        plan = dry_run(by_age())
+        gone = {**counts, "identity-key": counts["identity-key"] - number}
+        assert bool(plan.too_much) == bool(loss_problem(counts, gone)) == (number == 4)
+        assert bool(plan.too_much) == bool(deletion_incident({"identity-key": number}, 116, DeletionLimits()))
+    with pytest.raises(Misconfigured) as stopped:
+        clean_up(by_age())
+    assert "4 of them of types that Baileys never deletes" in stopped.value.cause
+    assert "--max-share" in stopped.value.hint
+    assert clean_up(by_age(max_share=0.5)).number == 4
+
+
+def test_rows_of_no_company_are_in_nobodys_way(aged: Database, settings: Settings) -> None:
+    aged.run(
+        "ALTER TABLE whatsapp_keys DROP CONSTRAINT whatsapp_keys_pkey; ALTER TABLE whatsapp_keys ALTER company_id DROP"
+        " NOT NULL; INSERT INTO whatsapp_keys (key_type, key_id, value) VALUES ('session', 'x', '{}')"
+    )
+    assert clean_up(settings()).number == 2 * OLD
 
 
 def test_a_key_that_is_written_meanwhile_stays(
@@ -220,6 +258,18 @@ def test_a_disk_that_takes_no_archive_keeps_every_key(aged: Database, settings: 
     assert (len(done.reconciled), done.number) == (1, 2 * OLD)
 
 
+@pytest.mark.parametrize("limit", [0, 100])
+def test_an_archive_that_could_not_even_begin_is_in_nobodys_way(aged: Database, settings: Settings, limit: int) -> None:
+    with files_of_at_most(limit), pytest.raises(NoSpace):
+        clean_up(settings())
+    listed = dispatch_archives(settings())
+    assert (len(listed.content["archives"]), listed.exit_code) == (1, 0)
+    assert "before it deleted anything" in listed.lines[0]
+    done = clean_up(settings())
+    assert (done.number, done.reconciled) == (2 * OLD, [])
+    assert archive.runs(settings().archives) == [done.run]
+
+
 def test_a_connection_that_is_lost_before_the_commit_is_found_out_by_the_next_run(
     aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +293,32 @@ def test_a_connection_that_is_lost_before_the_commit_is_found_out_by_the_next_ru
     assert (found.ended, found.undecided, batches) == ("cut off", None, [])
 
 
-def test_one_cleanup_at_a_time_on_a_host_and_on_a_database(aged: Database, settings: Settings, tmp_path: Path) -> None:
+def test_a_disk_that_hangs_while_a_batch_is_archived_holds_no_client_up(
+    aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And neither does a host that is cut off from the network: the server itself lets go of the rows."""
+    write = archive.Writer.batch
+
+    def hang_until_a_client_has_written(self: archive.Writer, batch: archive.Batch) -> None:
+        aged.run(
+            "SET lock_timeout = '20s'; UPDATE whatsapp_keys SET updated_at = now()"
+            f" WHERE company_id = '962301' AND key_id = '{batch.rows[0][2]}'"
+        )
+        write(self, batch)
+
+    monkeypatch.setattr(run, "LOCKED_SECONDS", 0.2)
+    monkeypatch.setattr(archive.Writer, "batch", hang_until_a_client_has_written)
+    with pytest.raises(Unavailable, match="the server took it back"):
+        clean_up(settings())
+    monkeypatch.undo()
+    done = clean_up(settings())
+    assert (len(done.reconciled), done.number) == (1, 2 * OLD - 1)
+
+
+def test_one_cleanup_at_a_time_on_a_host_and_one_batch_on_a_database(
+    aged: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "TURN_SECONDS", 0.2)
     with run.locked(settings()), pytest.raises(Busy) as busy:
         clean_up(settings())
     assert busy.value.retryable
@@ -265,7 +340,11 @@ def test_without_a_column_for_the_time_only_what_keeps_its_own_may_go(aged: Data
     assert clean_up(undated).deleted == {"962301": {"tctoken": 1}}
 
 
-def test_partitions_are_cleaned_up_like_one_table(aged: Database, settings: Settings) -> None:
+def test_partitions_are_cleaned_up_like_one_table(
+    aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In several batches: rows of two partitions are at the same place then, one of them in this batch only."""
+    monkeypatch.setattr(run, "BATCH_ROWS", 6)
     aged.run(
         "ALTER TABLE whatsapp_keys RENAME TO old; CREATE TABLE whatsapp_keys (LIKE old) PARTITION BY HASH (key_id);"
         "CREATE TABLE one PARTITION OF whatsapp_keys FOR VALUES WITH (MODULUS 2, REMAINDER 0);"

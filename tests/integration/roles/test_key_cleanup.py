@@ -87,6 +87,8 @@ def test_a_daily_run_is_installed_once_and_removed(ansible: Ansible, tmp_path: P
     line = (host / "baileys-resilience-cleanup").read_text().splitlines()[-1]
     assert line.startswith('0,15,30,45 * * * * root test "$(date -u +\\%H:\\%M)" = "03:00" && /usr/local/bin/')
     assert "cleanup --apply --notify --retention sender-key-memory=60 --cap 10000 --max-share 0.2 --keep 90" in line
+    assert changed(play(ansible, {**variables, "key_cleanup_companies": ["9623 01"]})) == 1, "fewer than the host has"
+    assert "--notify --company '9623 01' --retention" in (host / "baileys-resilience-cleanup").read_text()
     assert changed(play(ansible, {**variables, "key_cleanup_state": "absent"})) == 1
     assert tree(host) == {}
 
@@ -114,6 +116,8 @@ def test_the_job_runs_at_its_time_in_utc_wherever_the_host_is(ansible: Ansible, 
 def test_what_cannot_be_meant_is_refused_before_anything_is_written(ansible: Ansible, tmp_path: Path) -> None:
     for more, hint in (
         ({"key_cleanup_schedule": "3"}, 'write it as "03:00"'),
+        ({"key_cleanup_older_than": -30}, "give 1 or more"),
+        ({"key_cleanup_policy": "age"}, "key_cleanup_accept_data_loss"),
         ({"key_cleanup_config_file": str(tmp_path / "none.json")}, "run failover_prepare.yml first"),
         ({"key_cleanup_scheduler": "auto", "key_cleanup_action": "daily"}, "key_cleanup_action must be one of"),
     ):

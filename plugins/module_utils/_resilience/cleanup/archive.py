@@ -217,14 +217,14 @@ def read(path: Path, sink: Optional[Sink] = None) -> Archive:
     number = 0
     for end, lines in _members(path):
         content = [_parsed(path, line) for line in lines]
-        head = content[0] if content and isinstance(content[0], dict) else {}
+        head: Dict[str, Any] = content[0] if content and isinstance(content[0], dict) else {}
         if archive is None:
             archive = Archive(path, _header(path, head))
         elif archive.undecided is None and head.get("batch") == number + 1:
             number += 1
-            archive.undecided = _batch(path, head, lines[1:], content[1:])
+            archive.undecided = _batch(archive, head, lines[1:], content[1:])
         elif archive.undecided is not None and head.get("ended") == number:
-            _decide(archive, str(head["outcome"]), sink)
+            _decide(archive, str(head.get("outcome")), sink)
         elif archive.undecided is None and "run_ended" in head:
             archive.ended = str(head["run_ended"])
         else:
@@ -241,6 +241,13 @@ def _decide(archive: Archive, outcome: str, sink: Optional[Sink]) -> None:
         archive.keys += len(batch.rows)
         if sink is not None:
             sink(batch)
+
+
+def has_begun(path: Path) -> bool:
+    """Whether its first member is whole. Without it, its run was cut off, or its disk was full, before any deletion."""
+    with _opened(path) as stream:
+        head = stream.read(_GZIP.size)
+        return len(head) == _GZIP.size and stream.seek(0, os.SEEK_END) >= _length_of(path, head)
 
 
 def is_ended(path: Path) -> bool:
@@ -318,11 +325,17 @@ def _header(path: Path, head: Mapping[str, Any]) -> Header:
         raise damaged(path, f"its beginning lacks {exc}") from exc
 
 
-def _batch(path: Path, head: Mapping[str, Any], lines: Sequence[bytes], rows: List[Row]) -> Batch:
+def _batch(archive: Archive, head: Mapping[str, Any], lines: Sequence[bytes], rows: List[Row]) -> Batch:
+    path = archive.path
     if len(rows) != head.get("rows") or hashlib.sha256(b"".join(lines)).hexdigest() != head.get("sha256"):
         raise damaged(path, f"the checksum of batch {head['batch']} does not fit")
+    if any(not isinstance(row, list) or len(row) != len(archive.header.columns) for row in rows):
+        raise damaged(path, f"a row of batch {head['batch']} is not one of its table")
     names = {"company": str, "type": str, "identity": str, "epoch": int, "xid": str}
-    values: Dict[str, Any] = {name: kind(head[name]) for name, kind in names.items()}
+    try:
+        values: Dict[str, Any] = {name: kind(head[name]) for name, kind in names.items()}
+    except (KeyError, TypeError, ValueError) as exc:
+        raise damaged(path, f"batch {head['batch']} lacks {exc}") from exc
     return Batch(int(head["batch"]), key_type=values.pop("type"), rows=rows, **values)
 
 
@@ -343,10 +356,13 @@ def expire(directory: Path, keep_days: float, at: str) -> List[str]:
         began = from_iso(f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}T{stamp[9:11]}:{stamp[11:13]}:{stamp[13:15]}Z")
         if (from_iso(at) - began).total_seconds() <= keep_days * 86400:
             continue
-        path = path_of(directory, run)
-        try:
-            path.unlink()
-        except OSError as exc:
-            raise translate_os_error(exc, "remove archive", path) from exc
+        remove(path_of(directory, run))
         removed.append(run)
     return removed
+
+
+def remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as exc:
+        raise translate_os_error(exc, "remove archive", path) from exc

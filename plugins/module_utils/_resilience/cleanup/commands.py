@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Sequence
 
-from ..errors import UsageError
+from ..errors import ResilienceError, UsageError
 from ..progress import Progress
 from . import archive
 from .choosing import NAMES, SAFE_NAME, choose
@@ -118,7 +118,10 @@ def _planned(plan: Plan, policy: Policy) -> Told:
         elif each.number:
             lines.append(f"company {each.company}: {each.number} of {each.total} keys ({each.share:.1%})")
     for each in plan.too_much:
-        lines.append(f"a run would stop: company {each.company} would lose more than {plan.max_share:.0%} of its keys")
+        lines.append(
+            f"a run would stop: of company {each.company} {each.number} keys would go,"
+            f" {each.too_much_of(plan.max_share)}"
+        )
     if plan.number and not plan.too_much:
         lines.append("nothing was deleted; --apply does it")
     return Told(plan.as_dict(), lines, STOPPED if plan.too_much else 0)
@@ -145,6 +148,11 @@ def _restored(done: Restored) -> Told:
     if kept:
         lines.append(f"{kept} were not: the table has newer rows of them")
     lines += [f"company {company}: nothing put back: {why}" for company, why in sorted(done.refused.items())]
+    for later, number in sorted(done.waiting.items()):
+        lines.append(
+            f"{number} memories of groups were not: {later} deleted the sender keys that they tell of. Put those back"
+            f" first: baileys-resilience cleanup restore {later}, and then this run again"
+        )
     if done.number:
         lines.append("an application that runs reads them at its next start")
     return Told(done.as_dict(), lines, STOPPED if done.refused else 0)
@@ -153,9 +161,17 @@ def _restored(done: Restored) -> Told:
 def _archives(settings: CleanupSettings) -> Told:
     found: List[Dict[str, Any]] = []
     for run in archive.runs(settings.archives):
-        kept = archive.read(archive.path_of(settings.archives, run))
+        found.append({"run": run, "at": "", "policy": "", "keys": 0})
+        path = archive.path_of(settings.archives, run)
+        try:
+            if not archive.has_begun(path):
+                found[-1]["ended"] = "cut off before it deleted anything: the next run removes it"
+                continue
+            kept = archive.read(path)
+        except ResilienceError as exc:
+            found[-1].update(ended=f"{exc.cause}; {exc.hint}", error=exc.as_dict())
+            continue
         ended = kept.ended or "not brought to its end: the next run does it"
-        found.append(
-            {"run": run, "at": kept.header.at, "policy": kept.header.policy, "keys": kept.keys, "ended": ended}
-        )
-    return Told({"archives": found}, ["\t".join(str(value) for value in each.values()) for each in found])
+        found[-1].update(at=kept.header.at, policy=kept.header.policy, keys=kept.keys, ended=ended)
+    lines = ["\t".join(str(each[name]) for name in ("run", "at", "policy", "keys", "ended")) for each in found]
+    return Told({"archives": found}, lines, STOPPED if any("error" in each for each in found) else 0)

@@ -22,9 +22,12 @@ from .counting import removable
 from .policy import SAFE_POLICY, Policy
 
 #: Up to here a loss is no loss to the mirror and to a failover (failover/mirror/policy.py, failover/source_reports.py):
-#: what is more would make both refuse PostgreSQL as a source of this company.
+#: what is more would make both refuse PostgreSQL as a source of this company. A few of what Baileys never deletes is
+#: enough for them.
 SMALL_NUMBER = 10
 MAX_SHARE = 0.2
+NEVER_DELETED = ("app-state-sync-key", "identity-key", "lid-mapping")
+FEW_NEVER_DELETED = 3
 CAP = 10000
 #: rows of one batch stay locked while it is written to disk
 BATCH_ROWS = 1000
@@ -92,6 +95,25 @@ class CompanyPlan:
     def share(self) -> float:
         return self.number / self.total if self.total else 0.0
 
+    @property
+    def never_deleted(self) -> int:
+        """Of those that go, what Baileys itself never deletes."""
+        return 0 if self.passed_over else sum(self.counts.get(each, 0) for each in NEVER_DELETED)
+
+    def is_too_much(self, max_share: float) -> bool:
+        """Whoever raises the share has said that the mirror and a failover need not believe it."""
+        if self.never_deleted > FEW_NEVER_DELETED and max_share <= MAX_SHARE:
+            return True
+        return self.number > SMALL_NUMBER and self.share > max_share
+
+    def too_much_of(self, max_share: float) -> str:
+        """In words, behind ``would go``."""
+        if self.share > max_share:
+            return f"more than {max_share:.0%}"
+        return (
+            f"{self.never_deleted} of them of types that Baileys never deletes, which looks like a loss to a failover"
+        )
+
 
 @dataclass
 class Plan:
@@ -125,7 +147,7 @@ class Plan:
 
     @property
     def too_much(self) -> List[CompanyPlan]:
-        return [each for each in self.companies if each.number > SMALL_NUMBER and each.share > self.max_share]
+        return [each for each in self.companies if each.is_too_much(self.max_share)]
 
     def refuse_too_much(self) -> None:
         """Raises Misconfigured when a company would lose more than its share: then nobody loses anything."""
@@ -134,8 +156,8 @@ class Plan:
         worst = max(self.too_much, key=lambda each: each.share)
         others = f" (and so it is with {len(self.too_much) - 1} more)" if len(self.too_much) > 1 else ""
         raise Misconfigured(
-            f"{worst.number} of {worst.total} keys ({worst.share:.0%}) would go, more than"
-            f" {self.max_share:.0%}{others}, so nothing is deleted",
+            f"{worst.number} of {worst.total} keys ({worst.share:.0%}) would go, {worst.too_much_of(self.max_share)}"
+            f"{others}, so nothing is deleted",
             operation="clean up company",
             subject=worst.company,
             hint="look at what would go with --dry-run and --explain: a wrong time column or days that are too few look"
@@ -207,7 +229,7 @@ def _refuse_unfit(cursor: Any, where: str) -> None:
 def _counted(cursor: Any, settings: CleanupSettings) -> Dict[str, CompanyPlan]:
     sql = require("psycopg2.sql")
     keys = settings.tables.keys
-    chosen = sql.SQL("")
+    chosen = sql.SQL("WHERE {} IS NOT NULL").format(sql.Identifier(keys.company))
     if settings.companies is not None:
         chosen = sql.SQL("WHERE {}::text = ANY({})").format(
             sql.Identifier(keys.company), sql.Literal(list(settings.companies))

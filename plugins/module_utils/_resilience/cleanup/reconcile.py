@@ -11,7 +11,7 @@ from .._thirdparty import require
 from ..errors import Busy
 from ..postgres import translated
 from ..sessions.postgres_store import table_identifier
-from .archive import COMMITTED, ROLLED_BACK, Archive, Batch, Writer, is_ended, path_of, read, runs
+from .archive import COMMITTED, ROLLED_BACK, Archive, Batch, Writer, has_begun, is_ended, path_of, read, remove, runs
 from .plan import CleanupSettings
 
 #: transaction ids that the server does not know, or has forgotten
@@ -26,6 +26,9 @@ def reconcile_all(connection: Any, settings: CleanupSettings) -> List[str]:
 def reconcile(connection: Any, settings: CleanupSettings, run: str) -> bool:
     """Whether there was something to do. Raises Busy while the transaction is still under way."""
     path = path_of(settings.archives, run)
+    if not has_begun(path):
+        remove(path)
+        return False
     if is_ended(path):
         return False
     archive = read(path)

@@ -9,21 +9,23 @@ since. And a client that cannot be fenced off could take a row that comes back f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from .._thirdparty import require
+from ..clock import from_iso
 from ..errors import Misconfigured, SchemaMismatch, VerificationFailed
 from ..postgres import session
 from ..progress import Progress, Silent
 from ..sessions.model import KeysTable
 from ..sessions.postgres_store import check_tables, regclass_text, table_identifier
-from .archive import Archive, Batch, path_of, read
+from .archive import Archive, Batch, Header, path_of, read, runs
 from .plan import CleanupSettings, read_identities, standing
-from .reconcile import reconcile
+from .reconcile import reconcile_all
 from .run import columns_of, locked
 
 _OPERATION = "restore keys"
+_MEMORY, _SENDER_KEY = "sender-key-memory", "sender-key"
 _DEADLINE_SECONDS = 60.0
 _WRITERS = "SELECT to_regclass('baileys_resilience.writers') IS NOT NULL"
 
@@ -31,13 +33,15 @@ _WRITERS = "SELECT to_regclass('baileys_resilience.writers') IS NOT NULL"
 @dataclass
 class Restored:
     """Number of keys by company. ``kept``: the table has a row of that key, which is newer. ``refused``: companies of
-    which nothing was put back, and why.
+    which nothing was put back, and why. ``waiting``: of later runs that have to be put back before, the number of
+    memories of groups that wait for it.
     """
 
     run: str
     restored: Dict[str, int] = field(default_factory=dict)
     kept: Dict[str, int] = field(default_factory=dict)
     refused: Dict[str, str] = field(default_factory=dict)
+    waiting: Dict[str, int] = field(default_factory=dict)
 
     @property
     def number(self) -> int:
@@ -50,6 +54,7 @@ class Restored:
             "companies": dict(sorted(self.restored.items())),
             "newer": dict(sorted(self.kept.items())),
             "refused": dict(sorted(self.refused.items())),
+            "waiting": dict(sorted(self.waiting.items())),
         }
 
 
@@ -62,7 +67,7 @@ def restore(
     done = Restored(run)
     opened = session(settings.database, operation=_OPERATION, deadline_seconds=_DEADLINE_SECONDS)
     with locked(settings), opened as (connection, _deadline):
-        reconcile(connection, settings, run)
+        reconcile_all(connection, settings)
         lives: Dict[str, Tuple[str, int]] = {}
         archive = read(path, lambda batch: lives.update({batch.company: (batch.identity, batch.epoch)}))
         with connection.cursor() as cursor:
@@ -70,7 +75,7 @@ def restore(
             _refuse_unfenced(cursor, settings, application_stopped)
             chosen = {each: life for each, life in lives.items() if _is_chosen(settings, each)}
             done.refused = _other_lives(cursor, settings, chosen)
-            writer = _Writer(cursor, settings, archive)
+            writer = _Writer(cursor, settings, archive, _groups_without_keys(cursor, settings, archive.header))
             for company in sorted(set(chosen) - set(done.refused)):
                 done.restored[company] = done.kept[company] = 0
             read(path, lambda batch: writer.put_back(batch, done) if batch.company in done.restored else None)
@@ -116,9 +121,57 @@ def _other_lives(cursor: Any, settings: CleanupSettings, lives: Mapping[str, Tup
     return refused
 
 
+def _groups_without_keys(cursor: Any, settings: CleanupSettings, ours: Header) -> Dict[Tuple[str, str], str]:
+    """Company and group whose sender keys a later run deleted, with that run. A memory of such a group would say that
+    others hold the key that Baileys makes anew there, and they could not read it.
+    """
+    sql = require("psycopg2.sql")
+    keys = settings.tables.keys
+    found: Dict[Tuple[str, str], str] = {}
+    for later in runs(settings.archives):
+        batches: List[Tuple[str, List[Any]]] = []
+        if later.split("-")[1] < ours.run.split("-")[1]:
+            continue
+        header = read(path_of(settings.archives, later), _only_sender_keys(batches)).header
+        if from_iso(header.at) <= from_iso(ours.at):
+            continue
+        place = [name for name, _kind in header.columns].index(keys.id)
+        for company, rows in batches:
+            ids = {row[place] for row in rows}
+            cursor.execute(
+                sql.SQL(
+                    "SELECT {id}::text FROM {table} WHERE {company} = {} AND {type} = {} AND {id} = ANY({})"
+                ).format(
+                    sql.Literal(company),
+                    sql.Literal(_SENDER_KEY),
+                    sql.Literal(sorted(ids)),
+                    id=sql.Identifier(keys.id),
+                    table=table_identifier(keys.table),
+                    company=sql.Identifier(keys.company),
+                    type=sql.Identifier(keys.type),
+                )
+            )
+            missing = ids - {there for (there,) in cursor.fetchall()}
+            found.update({(company, each.split("::")[0]): later for each in missing})
+    return found
+
+
+def _only_sender_keys(into: List[Tuple[str, List[Any]]]) -> Callable[[Batch], None]:
+    def take(batch: Batch) -> None:
+        if batch.key_type == _SENDER_KEY:
+            into.append((batch.company, batch.rows))
+
+    return take
+
+
 class _Writer:
-    def __init__(self, cursor: Any, settings: CleanupSettings, archive: Archive) -> None:
+    """``unreadable``: of :func:`_groups_without_keys`."""
+
+    def __init__(
+        self, cursor: Any, settings: CleanupSettings, archive: Archive, unreadable: Mapping[Tuple[str, str], str]
+    ) -> None:
         self._cursor = cursor
+        self._unreadable = unreadable
         self._keys: KeysTable = settings.tables.keys
         columns = dict(columns_of(cursor, self._keys.table))
         self._names = [name for name, _kind in archive.header.columns]
@@ -136,14 +189,29 @@ class _Writer:
         self._has_triggers = bool(self._cursor.fetchone()[0])
 
     def put_back(self, batch: Batch, done: Restored) -> None:
+        if batch.key_type == _MEMORY and self._unreadable:
+            batch = self._without_unreadable(batch, done)
         restored = self._insert(batch)
         if restored and self._has_triggers:
             self._check(batch, restored)
         done.restored[batch.company] += len(restored)
         done.kept[batch.company] += len(batch.rows) - len(restored)
 
+    def _without_unreadable(self, batch: Batch, done: Restored) -> Batch:
+        place = self._names.index(self._keys.id)
+        rows = []
+        for row in batch.rows:
+            later = self._unreadable.get((batch.company, str(row[place])))
+            if later is None:
+                rows.append(row)
+            else:
+                done.waiting[later] = done.waiting.get(later, 0) + 1
+        return replace(batch, rows=rows)
+
     def _insert(self, batch: Batch) -> List[str]:
         """The ids of the keys that the table did not have."""
+        if not batch.rows:
+            return []
         sql = require("psycopg2.sql")
         keys = self._keys
         key = [getattr(keys, name) for name in ("company", "type", "id")]

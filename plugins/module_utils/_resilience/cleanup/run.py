@@ -10,17 +10,19 @@ batch is locked only while it is written to disk. Ages are judged by the databas
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .._thirdparty import require
-from ..errors import Busy, Conflict
+from ..errors import Busy, Conflict, Unavailable
 from ..files import make_private_directory
 from ..locks import held
 from ..postgres import session
 from ..progress import Progress, Silent
 from ..sessions.model import KeysTable
 from ..sessions.postgres_store import regclass_text, table_identifier
+from ..steps.lease import HostLease
 from . import archive
 from .counting import removable
 from .plan import BATCH_ROWS, CleanupSettings, CompanyPlan, Plan, make_plan, standing
@@ -28,8 +30,15 @@ from .reconcile import reconcile_all
 
 _OPERATION = "clean up keys"
 _DEADLINE_SECONDS = 60.0
-#: one cleanup at a time, for each batch; a lock of the transaction, which a PgBouncer keeps where it belongs
-_LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('baileys_resilience'), hashtext('cleanup'))"
+#: Rows of a batch are locked while it is archived. A disk that hangs, or a host that is cut off from the network, would
+#: keep them so for hours. The server takes the batch back before a client that waits for one of them takes that for an
+#: outage (queryTimeoutMs, 2.5 s).
+LOCKED_SECONDS = 2.0
+#: One batch at a time; a lock of the transaction, which a PgBouncer keeps where it belongs. Hosts of one database begin
+#: at the same hour, each with its own companies: they take turns.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('baileys_resilience'), hashtext('cleanup'))"
+TURN_SECONDS = 20.0
+_NOT_AVAILABLE = "55P03"
 #: The memory of a group goes before its sender keys: what is there twice harms nobody, a memory without its key does.
 _FIRST = ("sender-key-memory",)
 
@@ -95,7 +104,10 @@ def clean_up(settings: CleanupSettings, progress: Optional[Progress] = None) -> 
 
 @contextlib.contextmanager
 def locked(settings: CleanupSettings) -> Iterator[None]:
-    """Only one process of this host works on the archives."""
+    """Only one process of this host works on the archives, and none while a failover or failback of it is open: that
+    compares the rows with what the client holds, key by key, also behind the move in the record.
+    """
+    HostLease(settings.state_dir).check_free(_OPERATION)
     directory = make_private_directory(settings.archives)
     busy = Busy(
         "another cleanup is at work on this host",
@@ -157,6 +169,12 @@ def columns_of(cursor: Any, table: str) -> List[Tuple[str, str]]:
     return list(cursor.fetchall())
 
 
+#: A batch is in memory, and its rows are locked while they travel: 1,000 memories of large groups are 100 MB. The first
+#: few of a company's type tell how large its rows are.
+BATCH_BYTES = 4 * 1024 * 1024
+FIRST_ROWS = 50
+
+
 class _Batches:
     """Deletes in batches of one company and type, each a transaction of its own."""
 
@@ -170,45 +188,72 @@ class _Batches:
 
     def delete(self, company: CompanyPlan, key_type: str, left: int) -> int:
         """At most what was planned, and at most ``left``. Returns how many went."""
-        deleted, behind = 0, ""
+        deleted, behind, limit = 0, "", FIRST_ROWS
         most = min(left, company.counts[key_type])
         while deleted < most:
-            rows = self._batch(company, key_type, behind, min(BATCH_ROWS, most - deleted))
-            if not rows:
+            number, size, behind = self._batch(company, key_type, behind, min(limit, BATCH_ROWS, most - deleted))
+            if not number:
                 break
-            deleted += len(rows)
-            behind = rows[-1]
+            deleted += number
+            limit = max(1, min(4 * limit, BATCH_BYTES * number // size))
         return deleted
 
-    def _batch(self, company: CompanyPlan, key_type: str, behind: str, limit: int) -> List[str]:
-        """Ids of the keys that went."""
+    def _batch(self, company: CompanyPlan, key_type: str, behind: str, limit: int) -> Tuple[int, int, str]:
+        """Number of the keys that went, about how many bytes they were, and the id of the last."""
         with self._connection.cursor() as cursor:
             try:
                 found = self._lock_rows(cursor, company, key_type, behind, limit)
                 if not found:
-                    return []
+                    return 0, 0, ""
                 self._number += 1
                 self._delete_rows(cursor, company, key_type, [row[:2] for row in found])
+                began = time.monotonic()
                 self._archive(cursor, company, key_type, [list(row[3:]) for row in found])
-                self._connection.commit()
+                self._commit(time.monotonic() - began)
             finally:
-                self._connection.rollback()
+                if not self._connection.closed:  # or the reason would be hidden
+                    self._connection.rollback()
         self._writer.outcome(self._number, archive.COMMITTED)
-        return [row[2] for row in found]
+        return len(found), sum(len(text) for row in found for text in row if text), found[-1][2]
+
+    def _commit(self, archived_seconds: float) -> None:
+        psycopg2 = require("psycopg2")
+        try:
+            self._connection.commit()
+        except psycopg2.Error as exc:
+            if archived_seconds < LOCKED_SECONDS:
+                raise
+            raise Unavailable(
+                f"to archive a batch took {archived_seconds:.1f} s, so the server took it back",
+                operation=_OPERATION,
+                subject=str(self._writer.path),
+                hint="look why that disk is slow, then run again",
+            ) from exc
+
+    def _wait_for_turn(self, cursor: Any) -> None:
+        psycopg2 = require("psycopg2")
+        try:
+            cursor.execute(f"SET LOCAL lock_timeout = '{TURN_SECONDS * 1000:.0f}ms'; {_LOCK}")
+        except psycopg2.Error as exc:
+            if exc.pgcode != _NOT_AVAILABLE:
+                raise
+            raise Busy(
+                f"a cleanup of another host has been at one batch for {TURN_SECONDS:g} s",
+                operation=_OPERATION,
+                subject=self._settings.database.where,
+                hint="look what hangs there, then run again; what is done so far stays done",
+            ) from exc
 
     def _lock_rows(
         self, cursor: Any, company: CompanyPlan, key_type: str, behind: str, limit: int
     ) -> Sequence[Tuple[Any, ...]]:
         sql = require("psycopg2.sql")
-        cursor.execute("SET LOCAL row_security = off; SET LOCAL lock_timeout = '5s'")
-        cursor.execute(_LOCK)
-        if not cursor.fetchone()[0]:
-            raise Busy(
-                "a cleanup of another host is at work",
-                operation=_OPERATION,
-                subject=self._settings.database.where,
-                hint="let one host clean up; what is done so far stays done",
-            )
+        self._wait_for_turn(cursor)
+        HostLease(self._settings.state_dir).check_free(_OPERATION)
+        cursor.execute(
+            "SET LOCAL row_security = off; SET LOCAL lock_timeout = '5s';"
+            f" SET LOCAL idle_in_transaction_session_timeout = '{LOCKED_SECONDS * 1000:.0f}ms'"
+        )
         if standing(cursor, self._settings, [company.company])[company.company] != (company.epoch, False):
             return []  # it moves, or has moved: its rows are not the session any more
         cursor.execute(
@@ -229,18 +274,22 @@ class _Batches:
         return list(cursor.fetchall())
 
     def _delete_rows(self, cursor: Any, company: CompanyPlan, key_type: str, places: Sequence[Tuple[str, str]]) -> None:
+        """Partition by partition: two of them may have a row at the same place."""
         sql = require("psycopg2.sql")
-        cursor.execute(
-            sql.SQL("DELETE FROM {} WHERE ctid = ANY({}::tid[]) AND tableoid = ANY({}::oid[]) AND {}").format(
-                table_identifier(self._keys.table),
-                sql.Literal([place for _table, place in places]),
-                sql.Literal(sorted({table for table, _place in places})),
-                self._conditions(company, key_type),
+        gone = 0
+        for table in sorted({table for table, _place in places}):
+            cursor.execute(
+                sql.SQL("DELETE FROM {} WHERE ctid = ANY({}::tid[]) AND tableoid = {}::oid AND {}").format(
+                    table_identifier(self._keys.table),
+                    sql.Literal([place for its_table, place in places if its_table == table]),
+                    sql.Literal(table),
+                    self._conditions(company, key_type),
+                )
             )
-        )
-        if cursor.rowcount != len(places):
+            gone += cursor.rowcount
+        if gone != len(places):
             raise Conflict(
-                f"{cursor.rowcount} rows went instead of {len(places)}, so this batch was taken back",
+                f"{gone} rows went instead of {len(places)}, so this batch was taken back",
                 operation=_OPERATION,
                 subject=self._settings.database.where,
                 hint="look for triggers, rules and partitions of the keys' table that change what a DELETE does",

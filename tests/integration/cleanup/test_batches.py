@@ -1,0 +1,84 @@
+# Copyright: (c) 2026, baileys.resilience contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much goes at once: what is in memory, and what a client may have to wait for."""
+
+from __future__ import annotations
+
+import json
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baileys_resilience.cleanup import run
+from baileys_resilience.cleanup.restore import restore
+from baileys_resilience.cleanup.run import clean_up
+from baileys_resilience.clock import now_iso
+from baileys_resilience.errors import Busy
+from baileys_resilience.sessions.published import create_schema
+from baileys_resilience.steps.lease import HostLease, Lease
+from lab.processes import wait_until
+from tests.integration.cleanup.conftest import COMPANIES, OLD, Settings, contents
+from tests.support.databases import Database
+
+
+def test_large_keys_go_in_small_batches(aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of a large group names each device of each member."""
+    large = json.dumps({f"4917{number:09}@s.whatsapp.net": True for number in range(150)})
+    aged.run("UPDATE whatsapp_keys SET value = %s::jsonb WHERE updated_at < now() - interval '30 days'", large)
+    monkeypatch.setattr(run, "BATCH_BYTES", 4 * len(large))
+    monkeypatch.setattr(run, "FIRST_ROWS", 2)
+    done = clean_up(settings())
+    assert done.number == 2 * OLD
+    batches = contents(Path(done.archive))[1]
+    assert max(sum(len(text or "") for row in each.rows for text in row) for each in batches) <= 4 * len(large)
+    assert len(batches) < 2 * OLD
+
+
+def test_hosts_of_one_database_take_turns(aged: Database, settings: Settings, tmp_path: Path) -> None:
+    """They begin at the same hour, each with its own companies."""
+    done = []
+    host = partial(settings, companies=[COMPANIES[0]], archive_dir=tmp_path / "elsewhere")
+    other = threading.Thread(target=lambda: done.append(clean_up(host())))
+    with aged.open() as connection, connection.cursor() as cursor:
+        cursor.execute(run._LOCK)
+        other.start()
+        wait_until(lambda: is_waiting(aged), "it waits for its turn", 20)
+        connection.commit()
+    other.join(20)
+    assert [each.number for each in done] == [OLD]
+
+
+def is_waiting(database: Database) -> bool:
+    return database.run("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") == [(1,)]
+
+
+@pytest.mark.parametrize("when", ["before the plan", "behind it"])
+def test_nothing_goes_while_a_failover_or_failback_is_open(
+    aged: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A failback that moves running sessions compares each row with memory after the record says PostgreSQL again."""
+    with aged.open() as connection, connection, connection.cursor() as cursor:
+        create_schema(cursor)
+    earlier = clean_up(settings(cap=1)).run
+    before = aged.everything(versions=True)
+    lease = HostLease(tmp_path / "state")
+    take = partial(lease.take, Lease("r", "failback", "somebody", now_iso()), cooldown_seconds=0.0)
+    if when == "before the plan":
+        take()
+    else:
+        planned = run.make_plan
+
+        def plan_then_begin(*arguments: Any, **options: Any) -> Any:
+            plan = planned(*arguments, **options)
+            take()
+            return plan
+
+        monkeypatch.setattr(run, "make_plan", plan_then_begin)
+    with pytest.raises(Busy, match="failback"):
+        clean_up(settings())
+    with pytest.raises(Busy, match="failback"):
+        restore(settings(), earlier)
+    assert aged.everything(versions=True) == before
