@@ -132,7 +132,7 @@ def _rows(content: Mapping[str, Any]) -> List[Row]:
         status = judged.get(name, "")
         if status or text or name in always:
             # Judged well a while ago, and not looked at since: that is no longer known.
-            rows.append(Row(name, status if text or status not in ("", OK) else UNKNOWN, text or _NOTHING_YET))
+            rows.append(Row(name, (status or UNKNOWN) if text or status != OK else UNKNOWN, text or _NOTHING_YET))
         if name == "connections":
             rows += _pools(figures, judged, content.get("latency", []))
         if name == "keys":
