@@ -70,6 +70,7 @@ _CONCERNS = (
 CONCERNS: Dict[str, Concern] = {each.name: each for each in _CONCERNS}
 
 _PLAN = "ansible-playbook baileys.resilience.emergency_failover --check"
+_CLEANUP = "ansible-playbook baileys.resilience.key_cleanup --check"
 _HEALTH = "ansible-playbook baileys.resilience.health_check"
 _MIRROR = "systemctl status baileys-resilience-mirror"
 _TIMERS = "systemctl list-timers 'baileys-resilience*'"
@@ -138,7 +139,7 @@ _CAUSES = (
     Cause("mirror_unusable", MIRROR, "the mirror cannot be used", "baileys-resilience mirror status"),
     Cause("backup_old", BACKUP, "the newest backup is too old", _TIMERS),
     Cause("backup_missing", BACKUP, "there is no backup", _TIMERS),
-    Cause("removable_keys", KEYS, "many keys may go", _HEALTH, "nothing breaks while they stay"),
+    Cause("removable_keys", KEYS, "many keys may go", _CLEANUP, "then without --check; nothing breaks while they stay"),
     Cause("old_keys", OLD_KEYS, "many keys are old", _HEALTH, "old is not expired"),
 )
 CAUSES: Dict[str, Cause] = {each.name: each for each in _CAUSES}
