@@ -3,7 +3,8 @@
 """A simulated monitor: how soon a fault is told, and that a noisy but healthy week tells nothing. All times are
 simulated, all randomness is seeded.
 
-The loop is the one of the budget: an interval of 5 s with 10% jitter, a deadline of 2 s, a look again after 1 s.
+The loop is the one of the budget: an interval of 5 s with 10% jitter, a deadline of 2 s, a look again 1 s after the
+one that failed first began.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def monitor(
         if until_told and told:
             break
         regular = at + INTERVAL * chance.uniform(1 - JITTER, 1 + JITTER)
-        again = regular if step.look_again_seconds is None else done + step.look_again_seconds
+        again = regular if step.look_again_seconds is None else at + step.look_again_seconds
         at = max(done, min(regular, again))
     return told
 

@@ -64,7 +64,8 @@ class Lane:
         every = source.interval_seconds if finished.look.again_seconds is None else finished.look.again_seconds
         self.due_at = max(self._begun_at + every * self.spread(), now + every * _LEAST_PAUSE)
         if source.quick and look_again_seconds is not None:
-            self.due_at = min(self.due_at, now + look_again_seconds)
+            # Of one that hung, the time has been waited already.
+            self.due_at = min(self.due_at, max(now, self._begun_at + look_again_seconds))
 
     def is_current(self, finished: Finished) -> bool:
         """Whether this is the look that is waited for, and not one that was given up long ago."""
