@@ -185,7 +185,8 @@ def _detect(fault: Fault, ours: Running, theirs: prometheus_peers.Peers, trials:
         ours.wait_for_a_look()
         time.sleep(INTERVAL_SECONDS * random.uniform(part, part + 1) / trials)
         began = time.monotonic()
-        fault.break_()
+        there = fault.break_()
+        began = there if isinstance(there, float) else began
         found.ours.append(ours.wait_for("alert", began))
         told = None
         if found.theirs or found.asked < 2:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ FILLED = 97
 
 @dataclass(frozen=True)
 class Fault:
+    """``break_`` may return the moment (monotonic) at which the fault is there, where bringing it about takes long."""
+
     name: str
     floor_seconds: float
     break_: Callable[[], object]
@@ -72,10 +75,11 @@ def _held(lab: Lab) -> Iterator[Fault]:
         connection = held.enter_context(contextlib.closing(lab.connect(superuser=True, direct=True)))
         connection.cursor().execute("LOCK TABLE whatsapp_keys IN ACCESS EXCLUSIVE MODE")
 
-    def use_up() -> None:
+    def use_up() -> float:
         with contextlib.suppress(psycopg2.OperationalError):
             for _each in range(MOST_CONNECTIONS):
                 held.enter_context(contextlib.closing(lab.connect(direct=True)))
+        return time.monotonic()
 
     yield Fault("table locked", HANGS, lock, held.close)
     yield Fault("connections used up", REFUSED, use_up, held.close)
