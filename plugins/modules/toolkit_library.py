@@ -128,6 +128,7 @@ def travel_cleanup() -> None:
         policy,
         reconcile,
         restore,
+        room,
         run,
         telling,
     )
@@ -336,6 +337,7 @@ def travel_sessions() -> None:
         record,
         session_tables,
         shapes,
+        sizes,
         table_writer,
         transfer,
         verify,

@@ -164,6 +164,7 @@ def test_keys_that_may_go_are_shown_deleted_and_put_back(lab: Lab, command: Comm
     )
 
     done = command("cleanup", "--apply", "--company", company)
+    assert "the session tables take " in done.stdout
     assert f"{shown['number']} keys deleted by policy safe; 0 that may go are left" in done.stdout
     run = done.stdout.split()[-1]
     assert f"baileys-resilience cleanup restore {run}" in done.stdout
@@ -195,6 +196,8 @@ def test_a_cleanup_tells_what_came_of_it_when_it_is_told_to(lab: Lab, tmp_path: 
     assert "so nothing is deleted" in stopped
     assert "keys cleaned up on lab-app" in done
     assert "sender-key-memory: 1" in done
+    assert "before, written: " in done
+    assert "the session tables take " in done
 
 
 def an_app_state_key(lab: Lab) -> str:

@@ -56,6 +56,9 @@ def test_a_run_touches_the_companies_of_its_host(ansible: Ansible, database: Dat
     did = play(ansible, variables)
     assert changed(did) == 1
     assert "sender-key-memory: 20" in did.output
+    assert "written: <1d 100, >30d 20" in would.output
+    for each in (would, did):
+        assert re.search(r"the session tables take \d\.\d MB", each.output), each.output
     assert "baileys-resilience cleanup restore cleanup-" in did.output
     assert changed(play(ansible, variables, "--check")) == changed(play(ansible, variables)) == 0
     assert database.run("SELECT company_id, count(*) FROM whatsapp_keys GROUP BY 1 ORDER BY 1") == [

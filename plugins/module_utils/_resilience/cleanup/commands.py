@@ -18,8 +18,9 @@ from .explain import explain
 from .plan import CAP, MAX_SHARE, CleanupSettings, Plan
 from .policy import Policy, rule_for
 from .restore import Restored, restore
+from .room import ages_line, megabytes
 from .run import Cleaned, clean_up, dry_run
-from .telling import Teller
+from .telling import Teller, room_lines
 
 ACTIONS = ("restore", "archives")
 #: as of a check that finds something wrong
@@ -112,6 +113,8 @@ def _planned(plan: Plan, policy: Policy) -> Told:
         + (f", {plan.number} of them in one run" if plan.number < plan.may_go else ""),
         *(f"  {name}: {count}: {rule_for(name, policy).reason}" for name, count in plan.by_type.items()),
     ]
+    if plan.ages:
+        lines.append(f"{ages_line(plan.ages)}; the session tables take {megabytes(plan.room.total_bytes)}")
     for each in plan.companies:
         if each.passed_over:
             lines.append(f"company {each.company}: nothing: {each.passed_over}")
@@ -134,6 +137,7 @@ def _cleaned(done: Cleaned, teller: Teller) -> Told:
     lines += [
         f"company {each.company}: nothing: {each.passed_over}" for each in done.plan.companies if each.passed_over
     ]
+    lines += room_lines(done)
     if done.run:
         lines.append(f"archived in {done.archive}; take it back with: baileys-resilience cleanup restore {done.run}")
     lines += [f"the archive of {run}, which was cut off, was brought to its end" for run in done.reconciled]

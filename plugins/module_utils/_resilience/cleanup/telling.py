@@ -14,6 +14,7 @@ from ..notify.services import notifiers_for
 from ..notify.settings import NotifySettings
 from ..progress import Progress
 from .plan import CleanupSettings
+from .room import ages_line, megabytes
 from .run import Cleaned, clean_up
 
 _OPERATION = "cleanup"
@@ -40,7 +41,7 @@ class Teller:
             f"company {each.company}: {each.passed_over}" for each in done.plan.companies if each.passed_over
         ]
         kinds = [f"{name}: {count}" for name, count in _by_type(done).items()]
-        text = "\n".join([f"{done.left} that may go are left", *kinds, *passed_over])
+        text = "\n".join([f"{done.left} that may go are left", *kinds, *passed_over, *room_lines(done)])
         self._tell(f"{done.number} of {done.plan.total} keys cleaned up", text, "info", done.run or done.plan.at)
         return done
 
@@ -54,6 +55,17 @@ class Teller:
             self._companies,
         )
         self.deliveries = notify_all(notifiers_for(self._notify, self._state_dir), note)
+
+
+def room_lines(done: Cleaned) -> List[str]:
+    """How old the keys were before, what the tables take, and what to run for the room of what went."""
+    before = done.plan.room.total_bytes
+    lines = [f"before, {ages_line(done.plan.ages)}"] if done.plan.ages else []
+    lines.append(
+        f"the session tables take {megabytes(before)}" if done.room is None else
+        f"the session tables take {megabytes(done.room.total_bytes)}, before {megabytes(before)}"
+    )  # fmt: skip
+    return lines + ([done.advice] if done.advice else [])
 
 
 def _by_type(done: Cleaned) -> Dict[str, int]:
