@@ -285,6 +285,7 @@ def travel_health_monitor() -> None:
 
 def travel_notify() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.notify import (  # noqa: F401
+        check_in,
         dedupe,
         heartbeat,
         model,

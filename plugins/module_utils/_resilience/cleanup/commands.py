@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Dict, List, Mapping, Sequence
 
 from ..errors import ResilienceError, UsageError
@@ -58,6 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep", type=_days, default=archive.KEEP_DAYS, metavar="DAYS", help="keep archives so long (default: 90d)"
     )
     parser.add_argument("--notify", action="store_true", help="with --apply: tell Sentry and Telegram what came of it")
+    parser.add_argument(
+        "--check-in", metavar="NAME", help="with --apply: tell Sentry Crons, under this name, that it began and ended"
+    )
+    parser.add_argument(
+        "--daily-at",
+        default="",
+        metavar="HH:MM",
+        help="with --check-in: when it runs each day, UTC, for Sentry to know",
+    )
     parser.add_argument("--application-stopped", action="store_true", help="with restore, where init-db was never run")
 
 
@@ -103,8 +113,13 @@ def dispatch(options: argparse.Namespace, settings: CleanupSettings, progress: P
         explained = explain(settings, options.explain)
         return Told({"keys": [vars(each) for each in explained]}, [each.sentence() for each in explained])
     if options.apply:
-        return _cleaned(teller.clean_up(settings, progress) if options.notify else clean_up(settings, progress), teller)
+        return _cleaned(_applied(options, settings, progress, teller), teller)
     return _planned(dry_run(settings), settings.policy)
+
+
+def _applied(options: argparse.Namespace, settings: CleanupSettings, progress: Progress, teller: Teller) -> Cleaned:
+    run = partial(teller.clean_up if options.notify else clean_up, settings, progress)
+    return teller.checked_in(options.check_in, options.daily_at, run) if options.check_in else run()
 
 
 def _planned(plan: Plan, policy: Policy) -> Told:

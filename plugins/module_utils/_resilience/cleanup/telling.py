@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Callable, Dict, List, Sequence
 
 from ..errors import ResilienceError
 from ..notify.model import Delivery, Notification, notify_all
@@ -45,6 +45,19 @@ class Teller:
         self._tell(f"{done.number} of {done.plan.total} keys cleaned up", text, "info", done.run or done.plan.at)
         return done
 
+    def checked_in(self, slug: str, daily_at: str, run: Callable[[], Cleaned]) -> Cleaned:
+        """``run`` as a job of Sentry Crons. Raises UsageError, before anything is done, for a name or a time that is
+        none, and what ``run`` raises.
+        """
+        # Imported only where it is asked for, as the notifiers are.
+        from ..notify.check_in import CheckIn
+
+        check_in = CheckIn(self._notify, slug, daily_at)
+        try:
+            return check_in.around(run)
+        finally:
+            self.deliveries += check_in.deliveries
+
     def _tell(self, title: str, text: str, level: str, what: str) -> None:
         note = Notification(
             f"{title} on {self._host}",
@@ -54,7 +67,7 @@ class Teller:
             f"cleanup-{self._host}-{what}",
             self._companies,
         )
-        self.deliveries = notify_all(notifiers_for(self._notify, self._state_dir), note)
+        self.deliveries += notify_all(notifiers_for(self._notify, self._state_dir), note)
 
 
 def room_lines(done: Cleaned) -> List[str]:
