@@ -52,6 +52,7 @@ def _show(part: str, results: list[Result], arguments: argparse.Namespace) -> No
     """At once: what comes later may be cut off."""
     command = "python -m bench" + (" --quick" if arguments.quick else "")
     command += f" --only {arguments.only}" if arguments.only else ""
+    command += f" --keys {arguments.keys}" if arguments.keys and part == "cleanup" else ""
     text = report.render(results, command, arguments.rounds, arguments.dir)
     print(f"{part}: {text}\n", flush=True)
     if not arguments.no_write:
