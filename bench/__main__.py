@@ -16,8 +16,8 @@ from bench.measure import Result
 from lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
-PLAYBOOK_ROUNDS = 3  # half a minute each
-MONITOR_TRIALS = 5  # of each fault; half a minute each
+#: at most so many: half a minute each, of the monitor for each fault, of the cleanup a few minutes with all keys
+MOST_ROUNDS = {"playbooks": 3, "monitor": 5, "cleanup": 3}
 PARTS = ("sessions", "client", "playbooks", "history", "monitor", "cleanup")
 
 
@@ -53,20 +53,24 @@ def _show(part: str, results: list[Result], arguments: argparse.Namespace) -> No
     command = "python -m bench" + (" --quick" if arguments.quick else "")
     command += f" --only {arguments.only}" if arguments.only else ""
     command += f" --keys {arguments.keys}" if arguments.keys and part == "cleanup" else ""
-    text = report.render(results, command, arguments.rounds, arguments.dir)
+    text = report.render(results, command, rounds_of(part, arguments), arguments.dir)
     print(f"{part}: {text}\n", flush=True)
     if not arguments.no_write:
         report.write(ROOT / "docs" / "performance.md", part, text)
 
 
+def rounds_of(part: str, arguments: argparse.Namespace) -> int:
+    return min(int(arguments.rounds), MOST_ROUNDS.get(part, int(arguments.rounds)))
+
+
 def measure(work: Path, part: str, arguments: argparse.Namespace) -> list[Result]:
-    rounds, quick = arguments.rounds, arguments.quick
+    rounds, quick = rounds_of(part, arguments), arguments.quick
     if part == "playbooks":
-        return failover.run(work / "app", min(rounds, PLAYBOOK_ROUNDS))
+        return failover.run(work / "app", rounds)
     if part == "history":
         return history.run(work / "history", rounds)
     if part == "monitor":
-        return monitor.run(work / "monitor", min(rounds, MONITOR_TRIALS))
+        return monitor.run(work / "monitor", rounds)
     lab = Lab.up(work / f"lab-{part}", app=False)
     try:
         if part == "sessions":
