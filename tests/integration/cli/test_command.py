@@ -193,6 +193,7 @@ def test_a_cleanup_tells_what_came_of_it_when_it_is_told_to(lab: Lab, tmp_path: 
     assert cleanup("--notify", "--max-share", "0.001", *crons) == 3
     assert (cleanup("--notify", "--cap", "1", *crons), cleanup("--cap", "1")) == (0, 0)
     assert cleanup(*crons[:-1], "3 am") == 2
+    assert (cleanup("--notify", "--company", "1"), cleanup("--company", "1")) == (2, 2)
     check_ins = [
         (item["payload"]["status"], item["payload"]["monitor_config"]["schedule"]["value"])
         for each in Path(receivers.sentry_log).read_text().splitlines()
@@ -200,7 +201,9 @@ def test_a_cleanup_tells_what_came_of_it_when_it_is_told_to(lab: Lab, tmp_path: 
         if item["type"] == "check_in"
     ]
     assert check_ins == [(each, "0 3 * * *") for each in ("in_progress", "error", "in_progress", "ok")]
-    stopped, done = log.read_text().splitlines()[before:]
+    stopped, done, refused = log.read_text().splitlines()[before:]
+    assert "the cleanup of keys did not do its work on lab-app" in refused
+    assert "company 1: is not on this host's list" in refused
     assert "the cleanup of keys did not do its work on lab-app" in stopped
     assert "so nothing is deleted" in stopped
     assert "keys cleaned up on lab-app" in done

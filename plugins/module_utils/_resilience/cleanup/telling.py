@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, Iterator, List, Sequence
 
 from ..errors import ResilienceError
 from ..notify.model import Delivery, Notification, notify_all
@@ -30,13 +31,23 @@ class Teller:
         self._companies = tuple(companies)
         self.deliveries: List[Delivery] = []
 
-    def clean_up(self, settings: CleanupSettings, progress: Progress) -> Cleaned:
-        """Raises what the cleanup raised, told already."""
+    @contextlib.contextmanager
+    def failures(self) -> Iterator[None]:
+        """What is raised inside is told at once, and goes on: also of a policy or a company that a daily run names and
+        that is refused, since nobody sees its exit code.
+        """
         try:
-            done = clean_up(settings, progress)
-        except ResilienceError as exc:
-            self._tell("the cleanup of keys did not do its work", str(exc), "error", exc.code)
+            yield
+        except Exception as exc:
+            known = isinstance(exc, ResilienceError)
+            text = str(exc) if known else f"{type(exc).__name__}, which it does not expect: its log has the rest"
+            what = exc.code if isinstance(exc, ResilienceError) else type(exc).__name__
+            self._tell("the cleanup of keys did not do its work", text, "error", what)
             raise
+
+    def clean_up(self, settings: CleanupSettings, progress: Progress) -> Cleaned:
+        """Tells what went. Raises what the cleanup raises, for :meth:`failures`."""
+        done = clean_up(settings, progress)
         passed_over = [
             f"company {each.company}: {each.passed_over}" for each in done.plan.companies if each.passed_over
         ]
