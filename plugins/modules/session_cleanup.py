@@ -185,6 +185,31 @@ companies:
           description: Why none of its keys goes. Empty where that is not so.
           type: str
           returned: always
+ages:
+  description: Number of keys by the time since they were written, before the run. Those without a time are C(unknown).
+  returned: success
+  type: dict
+  sample: {"<1d": 212, "1-7d": 400, "7-14d": 180, "14-30d": 290, ">30d": 231}
+sizes:
+  description: Bytes on disk of both tables and of their indexes. PostgreSQL keeps the room of what went for new rows.
+  returned: success
+  type: dict
+  contains:
+    before:
+      description: Before the run, by table.
+      type: dict
+      returned: always
+      sample: {"whatsapp_keys": {"index_bytes": 155648, "table_bytes": 491520}}
+    after:
+      description: Behind it. Null in check mode, and where the connection was lost then.
+      type: dict
+      returned: always
+      sample: {"whatsapp_keys": {"index_bytes": 155648, "table_bytes": 491520}}
+vacuum_advice:
+  description: What to run so that new rows can have the room now, where much went or autovacuum is off. Else empty.
+  returned: success
+  type: str
+  sample: ""
 expired_archives:
   description: Runs whose archives were removed, as they had expired.
   returned: success
@@ -319,6 +344,9 @@ def results_of(done: Cleaned) -> Dict[str, Any]:
             name: {**{field: each[field] for field in fields}, "deleted": done.deleted.get(name, {})}
             for name, each in companies.items()
         },
+        "ages": plan.ages,
+        "sizes": done.as_dict()["sizes"],
+        "vacuum_advice": done.advice,
         "expired_archives": done.expired,
         "reconciled": done.reconciled,
         "at": plan.at,

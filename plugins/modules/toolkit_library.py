@@ -128,6 +128,7 @@ def travel_cleanup() -> None:
         policy,
         reconcile,
         restore,
+        room,
         run,
         telling,
     )
@@ -284,6 +285,7 @@ def travel_health_monitor() -> None:
 
 def travel_notify() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.notify import (  # noqa: F401
+        check_in,
         dedupe,
         heartbeat,
         model,
@@ -336,6 +338,7 @@ def travel_sessions() -> None:
         record,
         session_tables,
         shapes,
+        sizes,
         table_writer,
         transfer,
         verify,

@@ -157,6 +157,11 @@ FAULTS = [
         {series("expired_keys", company="962301"): "501"},
     ),
     Fault(
+        "WaSessionTablesLarge",
+        "The session tables take 51.2MB, says host:1",
+        {series("tables_bytes"): "51200000"},
+    ),
+    Fault(
         "WaSessionNotifyRefused",
         "telegram refuses the messages of the monitor host:1",
         {series("notify_refused", service="telegram"): "1"},

@@ -108,6 +108,8 @@ def remember(folder: Path, where: str) -> None:
         recorder.figure(f"client {HOSTILE}", "pool active", minute % 5)
         recorder.figure(f"client {HOSTILE}", "pool waiting", 0)
         recorder.figure(f"database {where}", "mirror age seconds", 3 + minute % 4)
+        recorder.figure(f"database {where}", "keys", 3900)
+        recorder.figure(f"database {where}", "bytes", 1_400_000 + 1000 * minute)
     recorder.event(Event("alert", f"client {HOSTILE}", "client_hangs", "critical", HOSTILE, HOSTILE))
     recorder.close()
 
@@ -207,6 +209,11 @@ def test_it_shows_all_parts_and_no_text_of_others_becomes_markup(page: Browser) 
     assert page.evaluate("document.querySelectorAll('img').length") == 0
     assert page.evaluate("document.title") == "ok: WhatsApp sessions"
     assert "Age of the mirror" in page.evaluate(text("#ages"))
+    assert page.evaluate("[...document.querySelectorAll('#keys .title')].map((each) => each.innerText)") == [
+        "All keys", "Size of the session tables",
+    ]  # fmt: skip
+    assert "on disk" in page.evaluate(text("#keys"))
+    assert "MB" in page.evaluate(text("#keys"))
     assert page.evaluate("document.querySelectorAll('#types tbody tr').length") > 5
     assert page.complaints == []
     shot(page, "light")

@@ -271,18 +271,19 @@ def _automatic(options: argparse.Namespace, settings: FailoverSettings, progress
 
 
 def _cleanup(options: argparse.Namespace, settings: FailoverSettings, progress: Progress) -> Answer:
-    chosen = CleanupSettings(
-        settings.database,
-        settings.tables,
-        settings.state,
-        cleanup.policy_of(options),
-        _named(options.company, settings, "clean up"),
-        options.cap,
-        options.max_share,
-        options.keep,
-    )
     teller = Teller(settings.notify, settings.state, settings.host, settings.companies)
-    told = cleanup.dispatch(options, chosen, progress, teller)
+    with teller.failures() if options.apply and options.notify else contextlib.nullcontext():
+        chosen = CleanupSettings(
+            settings.database,
+            settings.tables,
+            settings.state,
+            cleanup.policy_of(options),
+            _named(options.company, settings, "clean up"),
+            options.cap,
+            options.max_share,
+            options.keep,
+        )
+        told = cleanup.dispatch(options, chosen, progress, teller)
     return Answer(told.content, told.lines, told.exit_code)
 
 

@@ -164,6 +164,7 @@ def test_keys_that_may_go_are_shown_deleted_and_put_back(lab: Lab, command: Comm
     )
 
     done = command("cleanup", "--apply", "--company", company)
+    assert "the session tables take " in done.stdout
     assert f"{shown['number']} keys deleted by policy safe; 0 that may go are left" in done.stdout
     run = done.stdout.split()[-1]
     assert f"baileys-resilience cleanup restore {run}" in done.stdout
@@ -188,13 +189,27 @@ def test_a_cleanup_tells_what_came_of_it_when_it_is_told_to(lab: Lab, tmp_path: 
         argv = [sys.executable, "-m", "baileys_resilience.cli", "--config", str(config), "cleanup", "--apply", *words]
         return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False).returncode
 
-    assert cleanup("--notify", "--max-share", "0.001") == 3
-    assert (cleanup("--notify", "--cap", "1"), cleanup("--cap", "1")) == (0, 0)
-    stopped, done = log.read_text().splitlines()[before:]
+    crons = ("--check-in", "cleanup-lab", "--daily-at", "03:00")
+    assert cleanup("--notify", "--max-share", "0.001", *crons) == 3
+    assert (cleanup("--notify", "--cap", "1", *crons), cleanup("--cap", "1")) == (0, 0)
+    assert cleanup(*crons[:-1], "3 am") == 2
+    assert (cleanup("--notify", "--company", "1"), cleanup("--company", "1")) == (2, 2)
+    check_ins = [
+        (item["payload"]["status"], item["payload"]["monitor_config"]["schedule"]["value"])
+        for each in Path(receivers.sentry_log).read_text().splitlines()
+        for item in [json.loads(each)]
+        if item["type"] == "check_in"
+    ]
+    assert check_ins == [(each, "0 3 * * *") for each in ("in_progress", "error", "in_progress", "ok")]
+    stopped, done, refused = log.read_text().splitlines()[before:]
+    assert "the cleanup of keys did not do its work on lab-app" in refused
+    assert "company 1: is not on this host's list" in refused
     assert "the cleanup of keys did not do its work on lab-app" in stopped
     assert "so nothing is deleted" in stopped
     assert "keys cleaned up on lab-app" in done
     assert "sender-key-memory: 1" in done
+    assert "before, written: " in done
+    assert "the session tables take " in done
 
 
 def an_app_state_key(lab: Lab) -> str:

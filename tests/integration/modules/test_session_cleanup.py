@@ -33,9 +33,15 @@ def test_check_apply_check_apply(ansible: Ansible, database: Database, tmp_path:
     for result in (would, did):
         assert (result["changed"], result["deleted"], result["left"], result["key_count"]) == (True, 40, 0, 252)
         assert result["types"] == {"sender-key-memory": 40}
+        assert result["ages"] == {"<1d": 212, ">30d": 40}
+        assert set(result["sizes"]["before"]) == {"whatsapp_auth", "whatsapp_keys"}
+        assert result["sizes"]["before"]["whatsapp_keys"]["table_bytes"] > 0
+        assert result["vacuum_advice"] == ""
         assert result["diff"]["prepared"] == "".join(
             f"company {each}: deleted sender-key-memory 20\n" for each in COMPANIES
         )
+    assert would["sizes"]["after"] is None
+    assert set(did["sizes"]["after"]) == {"whatsapp_auth", "whatsapp_keys"}
     assert (would["run"], would["companies"]["962301"]["deleted"]) == ("", {})
     assert did["companies"]["962301"]["deleted"] == {"sender-key-memory": 20}
     assert Path(did["archive"]).name == f"{did['run']}.jsonl.gz"

@@ -56,6 +56,9 @@ def test_a_run_touches_the_companies_of_its_host(ansible: Ansible, database: Dat
     did = play(ansible, variables)
     assert changed(did) == 1
     assert "sender-key-memory: 20" in did.output
+    assert "written: <1d 100, >30d 20" in would.output
+    for each in (would, did):
+        assert re.search(r"the session tables take \d\.\d MB", each.output), each.output
     assert "baileys-resilience cleanup restore cleanup-" in did.output
     assert changed(play(ansible, variables, "--check")) == changed(play(ansible, variables)) == 0
     assert database.run("SELECT company_id, count(*) FROM whatsapp_keys GROUP BY 1 ORDER BY 1") == [
@@ -87,6 +90,9 @@ def test_a_daily_run_is_installed_once_and_removed(ansible: Ansible, tmp_path: P
     line = (host / "baileys-resilience-cleanup").read_text().splitlines()[-1]
     assert line.startswith('0,15,30,45 * * * * root test "$(date -u +\\%H:\\%M)" = "03:00" && /usr/local/bin/')
     assert "cleanup --apply --notify --retention sender-key-memory=60 --cap 10000 --max-share 0.2 --keep 90" in line
+    assert changed(play(ansible, {**variables, "key_cleanup_check_in": "cleanup-app-1"})) == 1
+    told = (host / "baileys-resilience-cleanup").read_text()
+    assert "--retention sender-key-memory=60 --check-in cleanup-app-1 --daily-at 03:00 --cap" in told
     assert changed(play(ansible, {**variables, "key_cleanup_companies": ["9623 01"]})) == 1, "fewer than the host has"
     assert "--notify --company '9623 01' --retention" in (host / "baileys-resilience-cleanup").read_text()
     assert changed(play(ansible, {**variables, "key_cleanup_state": "absent"})) == 1
@@ -117,6 +123,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(ansible: Ans
     for more, hint in (
         ({"key_cleanup_schedule": "3"}, 'write it as "03:00"'),
         ({"key_cleanup_older_than": -30}, "give 1 or more"),
+        ({"key_cleanup_check_in": "Cleanup of app-1"}, "at most 50 of a-z"),
         ({"key_cleanup_policy": "age"}, "key_cleanup_accept_data_loss"),
         ({"key_cleanup_config_file": str(tmp_path / "none.json")}, "run failover_prepare.yml first"),
         ({"key_cleanup_scheduler": "auto", "key_cleanup_action": "daily"}, "key_cleanup_action must be one of"),

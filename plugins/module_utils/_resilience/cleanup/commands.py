@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Dict, List, Mapping, Sequence
 
 from ..errors import ResilienceError, UsageError
@@ -18,8 +19,9 @@ from .explain import explain
 from .plan import CAP, MAX_SHARE, CleanupSettings, Plan
 from .policy import Policy, rule_for
 from .restore import Restored, restore
+from .room import ages_line, megabytes
 from .run import Cleaned, clean_up, dry_run
-from .telling import Teller
+from .telling import Teller, room_lines
 
 ACTIONS = ("restore", "archives")
 #: as of a check that finds something wrong
@@ -57,6 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep", type=_days, default=archive.KEEP_DAYS, metavar="DAYS", help="keep archives so long (default: 90d)"
     )
     parser.add_argument("--notify", action="store_true", help="with --apply: tell Sentry and Telegram what came of it")
+    parser.add_argument(
+        "--check-in", metavar="NAME", help="with --apply: tell Sentry Crons, under this name, that it began and ended"
+    )
+    parser.add_argument(
+        "--daily-at",
+        default="",
+        metavar="HH:MM",
+        help="with --check-in: when it runs each day, UTC, for Sentry to know",
+    )
     parser.add_argument("--application-stopped", action="store_true", help="with restore, where init-db was never run")
 
 
@@ -102,8 +113,13 @@ def dispatch(options: argparse.Namespace, settings: CleanupSettings, progress: P
         explained = explain(settings, options.explain)
         return Told({"keys": [vars(each) for each in explained]}, [each.sentence() for each in explained])
     if options.apply:
-        return _cleaned(teller.clean_up(settings, progress) if options.notify else clean_up(settings, progress), teller)
+        return _cleaned(_applied(options, settings, progress, teller), teller)
     return _planned(dry_run(settings), settings.policy)
+
+
+def _applied(options: argparse.Namespace, settings: CleanupSettings, progress: Progress, teller: Teller) -> Cleaned:
+    run = partial(teller.clean_up if options.notify else clean_up, settings, progress)
+    return teller.checked_in(options.check_in, options.daily_at, run) if options.check_in else run()
 
 
 def _planned(plan: Plan, policy: Policy) -> Told:
@@ -112,6 +128,8 @@ def _planned(plan: Plan, policy: Policy) -> Told:
         + (f", {plan.number} of them in one run" if plan.number < plan.may_go else ""),
         *(f"  {name}: {count}: {rule_for(name, policy).reason}" for name, count in plan.by_type.items()),
     ]
+    if plan.ages:
+        lines.append(f"{ages_line(plan.ages)}; the session tables take {megabytes(plan.room.total_bytes)}")
     for each in plan.companies:
         if each.passed_over:
             lines.append(f"company {each.company}: nothing: {each.passed_over}")
@@ -134,6 +152,7 @@ def _cleaned(done: Cleaned, teller: Teller) -> Told:
     lines += [
         f"company {each.company}: nothing: {each.passed_over}" for each in done.plan.companies if each.passed_over
     ]
+    lines += room_lines(done)
     if done.run:
         lines.append(f"archived in {done.archive}; take it back with: baileys-resilience cleanup restore {done.run}")
     lines += [f"the archive of {run}, which was cut off, was brought to its end" for run in done.reconciled]

@@ -14,12 +14,14 @@ from .._thirdparty import require
 from ..errors import CredsInvalid, Misconfigured, ReadOnly, UsageError
 from ..postgres import ConnectParams, server_now
 from ..sessions.codec import bytes_of, encode_creds, sha256
+from ..sessions.info import age_bucket
 from ..sessions.model import TableMapping
 from ..sessions.postgres_store import check_tables, table_identifier
 from ..sessions.published import PublishedStore, published_readable
 from ..sessions.record import CLEANUP_ARCHIVES, FILES, StoreRecord
 from .counting import removable
 from .policy import SAFE_POLICY, Policy
+from .room import Room, in_order, read_room
 
 #: Up to here a loss is no loss to the mirror and to a failover (failover/mirror/policy.py, failover/source_reports.py):
 #: what is more would make both refuse PostgreSQL as a source of this company. A few of what Baileys never deletes is
@@ -76,13 +78,15 @@ def _check(name: str, value: float, lowest: float, highest: float, what: str) ->
 
 @dataclass
 class CompanyPlan:
-    """``counts``: keys that may go by type, of ``total``. ``passed_over``: why none of them does. ``identity``: a
-    digest of the company's public identity key, which tells a company that was paired anew.
+    """``counts``: keys that may go by type, of ``total``. ``ages``: all its keys by age bucket. ``passed_over``: why
+    none of them goes. ``identity``: a digest of the company's public identity key, which tells a company that was
+    paired anew.
     """
 
     company: str
     total: int = 0
     counts: Dict[str, int] = field(default_factory=dict)
+    ages: Dict[str, int] = field(default_factory=dict)
     passed_over: str = ""
     identity: str = ""
     epoch: int = 0
@@ -117,13 +121,16 @@ class CompanyPlan:
 
 @dataclass
 class Plan:
-    """``at``: the server's clock. ``number``: how many keys go in this run, at most ``cap`` of ``may_go``."""
+    """``at``: the server's clock. ``number``: how many keys go in this run, at most ``cap`` of ``may_go``. ``room``:
+    what the tables take now.
+    """
 
     policy: str
     at: str
     cap: int
     max_share: float
     companies: List[CompanyPlan]
+    room: Room = field(default_factory=Room)
 
     @property
     def may_go(self) -> int:
@@ -144,6 +151,15 @@ class Plan:
             for key_type, count in each.counts.items() if not each.passed_over else ():
                 found[key_type] = found.get(key_type, 0) + count
         return dict(sorted(found.items()))
+
+    @property
+    def ages(self) -> Dict[str, int]:
+        """All keys by age bucket, youngest first, also of those who are passed over."""
+        found: Dict[str, int] = {}
+        for each in self.companies:
+            for bucket, count in each.ages.items():
+                found[bucket] = found.get(bucket, 0) + count
+        return in_order(found)
 
     @property
     def too_much(self) -> List[CompanyPlan]:
@@ -174,6 +190,8 @@ class Plan:
             "cap": self.cap,
             "max_share": self.max_share,
             "types": self.by_type,
+            "ages": self.ages,
+            "sizes": self.room.as_dict(),
             "companies": {
                 each.company: {
                     "keys": each.total,
@@ -200,8 +218,8 @@ def make_plan(cursor: Any, settings: CleanupSettings, *, will_write: bool) -> Pl
         found[company].epoch = epoch
         if is_on_files:
             found[company].passed_over = "it lives on files: its rows are a copy of before"
-    companies = [found[name] for name in sorted(found)]
-    return Plan(settings.policy.name, server_now(cursor), settings.cap, settings.max_share, companies)
+    companies, room = [found[name] for name in sorted(found)], read_room(cursor, settings.tables)
+    return Plan(settings.policy.name, server_now(cursor), settings.cap, settings.max_share, companies, room)
 
 
 def _refuse_unfit(cursor: Any, where: str) -> None:
@@ -235,20 +253,24 @@ def _counted(cursor: Any, settings: CleanupSettings) -> Dict[str, CompanyPlan]:
             sql.Identifier(keys.company), sql.Literal(list(settings.companies))
         )
     cursor.execute(
-        sql.SQL("SELECT {}::text, {}::text, count(*), count(*) FILTER (WHERE {}) FROM {} {} GROUP BY 1, 2").format(
+        sql.SQL(
+            "SELECT {}::text, {}::text, {}, count(*), count(*) FILTER (WHERE {}) FROM {} {} GROUP BY 1, 2, 3"
+        ).format(
             sql.Identifier(keys.company),
             sql.Identifier(keys.type),
+            age_bucket(keys),
             removable(settings.tables, settings.policy),
             table_identifier(keys.table),
             chosen,
         )
     )
     found: Dict[str, CompanyPlan] = {}
-    for company, key_type, count, may_go in cursor.fetchall():
+    for company, key_type, bucket, count, may_go in cursor.fetchall():
         plan = found.setdefault(company, CompanyPlan(company))
         plan.total += count
+        plan.ages[bucket] = plan.ages.get(bucket, 0) + count
         if may_go:
-            plan.counts[key_type] = may_go
+            plan.counts[key_type] = plan.counts.get(key_type, 0) + may_go
     for company in settings.companies or ():
         found.setdefault(company, CompanyPlan(company, passed_over="it has no keys"))
     return found

@@ -27,6 +27,7 @@ from . import archive
 from .counting import removable
 from .plan import BATCH_ROWS, CleanupSettings, CompanyPlan, Plan, make_plan, standing
 from .reconcile import reconcile_all
+from .room import Room, read_room, vacuum_advice
 
 _OPERATION = "clean up keys"
 _DEADLINE_SECONDS = 60.0
@@ -46,7 +47,8 @@ _FIRST = ("sender-key-memory",)
 @dataclass
 class Cleaned:
     """What a run did. ``deleted``: number of keys by company and type. ``left``: keys that may go and are still there,
-    since the run has a cap, or somebody was at them.
+    since the run has a cap, or somebody was at them. ``room``: what the tables take behind the run. ``advice``: a
+    VACUUM that is worth it, in words.
     """
 
     plan: Plan
@@ -55,6 +57,8 @@ class Cleaned:
     deleted: Dict[str, Dict[str, int]] = field(default_factory=dict)
     expired: List[str] = field(default_factory=list)
     reconciled: List[str] = field(default_factory=list)
+    room: Optional[Room] = None
+    advice: str = ""
 
     @property
     def number(self) -> int:
@@ -73,6 +77,11 @@ class Cleaned:
             "left": self.left,
             "expired_archives": self.expired,
             "reconciled": self.reconciled,
+            "sizes": {
+                "before": self.plan.room.as_dict(),
+                "after": None if self.room is None else self.room.as_dict(),
+            },
+            "vacuum_advice": self.advice,
             "plan": self.plan.as_dict(),
         }
 
@@ -98,8 +107,19 @@ def clean_up(settings: CleanupSettings, progress: Optional[Progress] = None) -> 
         done = Cleaned(plan, reconciled=reconciled)
         if plan.number:
             _carry_out(connection, settings, done, progress)
+        _look_at_room(connection, settings, done)
         done.expired = archive.expire(settings.archives, settings.keep_days, plan.at)
         return done
+
+
+def _look_at_room(connection: Any, settings: CleanupSettings, done: Cleaned) -> None:
+    """The work is done: a connection that is lost now leaves the figures out, and is no failure."""
+    psycopg2 = require("psycopg2")
+    with contextlib.suppress(psycopg2.Error):
+        with connection.cursor() as cursor:
+            done.room = read_room(cursor, settings.tables)
+            done.advice = vacuum_advice(cursor, settings.tables, done.number, done.plan.total, done.room)
+        connection.rollback()
 
 
 @contextlib.contextmanager

@@ -16,9 +16,10 @@ from ..errors import UsageError
 from ..postgres import ConnectParams
 from ..sessions.info import age_bucket
 from ..sessions.model import TableMapping
-from ..sessions.postgres_store import PostgresSnapshot, open_snapshot, regclass_text, table_identifier
+from ..sessions.postgres_store import PostgresSnapshot, open_snapshot, table_identifier
 from ..sessions.published import published_in
 from ..sessions.record import FILES, StoreRecord
+from ..sessions.sizes import TableSize, table_sizes
 from .findings import OK, UNKNOWN, WARNING, Finding
 from .thresholds import KeyThresholds, check, check_deadline
 
@@ -45,18 +46,6 @@ class CompanyAges:
     keys: Dict[str, TypeAges] = field(default_factory=dict)
     has_creds: bool = True
     store: str = "postgres"
-
-
-@dataclass(frozen=True)
-class TableSize:
-    """Bytes on disk: the rows with what is stored apart from them, and the indexes."""
-
-    table_bytes: int
-    index_bytes: int
-
-    @property
-    def total(self) -> int:
-        return self.table_bytes + self.index_bytes
 
 
 @dataclass(frozen=True)
@@ -134,7 +123,7 @@ def read_key_ages(
         for company, each in found.items():
             each.has_creds = company in with_creds
         _on_files(snapshot, found, record)
-        sizes = {name: _size(snapshot, name) for name in (tables.auth.table, tables.keys.table)}
+        sizes = table_sizes(snapshot.query, tables)
         return KeyAges(dict(sorted(found.items())), sizes, snapshot.info.snapshot_at, bool(tables.keys.updated_at))
 
 
@@ -187,18 +176,6 @@ def _on_files(snapshot: PostgresSnapshot, found: Dict[str, CompanyAges], record:
         if each.store == FILES or not each.has_creds:
             for kind in each.keys.values():
                 kind.removable = 0
-
-
-def _size(snapshot: PostgresSnapshot, table: str) -> TableSize:
-    """Of a partitioned table, all its partitions; of a view, nothing."""
-    sql = require("psycopg2.sql")
-    query = sql.SQL(
-        "SELECT coalesce(sum(pg_table_size(relid)), 0)::bigint, coalesce(sum(pg_indexes_size(relid)), 0)::bigint"
-        " FROM (SELECT to_regclass({table}) AS relid UNION SELECT relid FROM pg_partition_tree(to_regclass({table})))"
-        " AS parts"
-    ).format(table=sql.Literal(regclass_text(table)))
-    table_bytes, index_bytes = snapshot.query(query)[0]
-    return TableSize(table_bytes, index_bytes)
 
 
 def growth(found: KeyAges, previous: Previous) -> Dict[str, float]:

@@ -9,6 +9,7 @@
     for delivery in notify_all(notifiers, Notification("sessions run from files", level="error")): ...
 
 A program that runs on and must not wait has :mod:`.outbox`, and :mod:`.heartbeat` for who watches the watcher.
+:mod:`.check_in` is for a job that runs once a day.
 """
 
 from __future__ import annotations

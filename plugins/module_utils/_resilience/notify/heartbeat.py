@@ -16,9 +16,9 @@ from typing import Any, Dict, Optional
 
 from ..clock import Clock
 from ..errors import UsageError
-from .sentry import SentryNotifier
+from .sentry import CRONS_ERROR, CRONS_OK, SentryNotifier
 
-OK, ERROR = "ok", "error"
+OK, ERROR = CRONS_OK, CRONS_ERROR
 #: https://docs.sentry.io/product/crons/: six check-ins a minute and monitor and environment
 LEAST_SECONDS = 10.0
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import gzip
 import io
 import uuid
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .. import __version__
 from .._thirdparty import require
@@ -23,6 +23,8 @@ from .redact import without_secrets
 from .web import Answer, post
 
 SERVICE = "sentry"
+#: statuses of a check-in
+CRONS_IN_PROGRESS, CRONS_OK, CRONS_ERROR = "in_progress", "ok", "error"
 TIMEOUT_SECONDS = 3.0
 #: where Sentry refuses for now and does not say for how long
 _DEFAULT_WAIT_SECONDS = 60.0
@@ -57,16 +59,31 @@ class SentryNotifier:
     def send(self, notification: Notification) -> Delivery:
         return self._send(as_event(notification.redacted()))
 
-    def check_in(self, slug: str, status: str, config: Dict[str, Any]) -> Delivery:
-        """Tell Sentry Crons that a monitor is at work (``ok``) or not (``error``). ``config`` makes or changes it."""
-        event = {
+    def check_in(
+        self,
+        slug: str,
+        status: str,
+        config: Optional[Dict[str, Any]],
+        *,
+        check_in_id: str = "",
+        seconds: Optional[float] = None,
+    ) -> Delivery:
+        """Tell Sentry Crons that a monitor is at work (``ok``) or not (``error``). ``config`` makes or changes it.
+
+        A job that ends is told twice under one ``check_in_id`` (32 hex digits): as ``in_progress``, and how it ended,
+        after how many ``seconds``.
+        """
+        event: Dict[str, Any] = {
             "type": "check_in",
-            "check_in_id": uuid.uuid4().hex,
+            "check_in_id": check_in_id or uuid.uuid4().hex,
             "monitor_slug": slug,
             "status": status,
             "environment": self._environment,
-            "monitor_config": config,
         }
+        if config is not None:
+            event["monitor_config"] = config
+        if seconds is not None:
+            event["duration"] = round(seconds, 3)
         return self._send(event)
 
     def _send(self, event: Dict[str, Any]) -> Delivery:

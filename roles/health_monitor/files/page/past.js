@@ -145,16 +145,24 @@ function agesOf(history) {
 function keysOf(history) {
   return subjectsOf(history)
     .filter((subject) => column(history, subject, "keys"))
-    .map((subject) => ({
-      title: "All keys",
-      format: count,
-      rare: true,
-      lines: [
-        ...line(history, subject, "keys", { label: "keys", color: "--line-1" }),
-        ...line(history, subject, "keys old", { label: "old", color: "--line-2", dash: DASHED }),
-        ...line(history, subject, "keys removable", { label: "may go", color: "--line-3", dash: DOTTED }),
-      ],
-    }));
+    .flatMap((subject) => [
+      {
+        title: "All keys",
+        format: count,
+        rare: true,
+        lines: [
+          ...line(history, subject, "keys", { label: "keys", color: "--line-1" }),
+          ...line(history, subject, "keys old", { label: "old", color: "--line-2", dash: DASHED }),
+          ...line(history, subject, "keys removable", { label: "may go", color: "--line-3", dash: DOTTED }),
+        ],
+      },
+      {
+        title: "Size of the session tables",
+        format: megabytes,
+        rare: true,
+        lines: line(history, subject, "bytes", { label: "on disk", color: "--line-1" }),
+      },
+    ]);
 }
 
 function showEvents() {

@@ -15,7 +15,7 @@ const PARTS = new Map(
     database: ["serves"],
     latency: ["slow", "latency"],
     connections: ["connections"],
-    keys: ["keys", "old keys"],
+    keys: ["keys", "old keys", "size"],
     replicas: ["lag"],
     mirror: ["mirror"],
     backup: ["backup"],

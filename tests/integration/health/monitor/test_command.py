@@ -139,6 +139,17 @@ def test_once_ends_as_a_monitoring_plugin_does(lab: Lab, whole_server: ConnectPa
     assert concerns["disk"]["status"] == "unknown"
 
 
+def test_tables_that_are_larger_than_is_meant_are_told(database: Database, tmp_path: Path) -> None:
+    size = database.run("SELECT pg_total_relation_size('whatsapp_auth') + pg_total_relation_size('whatsapp_keys')")[0][
+        0
+    ]
+    for limit, status, code in ((size, "ok", 0), (size - 1, "warning", 1)):
+        done = Files(tmp_path, database.params, alerts={"tables_bytes": limit}).run("--json", "monitor", "--once")
+        found = json.loads(done.stdout)
+        assert (done.returncode, found["status"]) == (code, status)
+    assert found["subjects"][f"database {database.params.where}"]["concerns"]["size"]["cause"] == "tables_large"
+
+
 def test_a_port_that_is_taken_and_a_second_monitor_end_with_a_sentence(files: Files) -> None:
     with files.running():
         second = files.run("monitor")

@@ -86,6 +86,7 @@ EDGES = [
     (Connections(DB, 80.0, 4), Connections(DB, 80.1, 4), "connections_used"),
     (Disk(DB, 90.0), Disk(DB, 90.5), "disk_full"),
     (Keys(DB, {"1": 400, "2": 100}), Keys(DB, {"1": 400, "2": 101}), "removable_keys"),
+    (Keys(DB, tables_bytes=50_000_000), Keys(DB, tables_bytes=50_000_001), "tables_large"),
     (Mirror(DB, 60.0), Mirror(DB, 60.5), "mirror_old"),
     (Mirror(DB, 1.0), Mirror(DB, None), "mirror_unusable"),
     (Mirror(DB, 1.0), Mirror(DB, 1.0, "no such file"), "mirror_unusable"),
@@ -216,6 +217,14 @@ def test_old_keys_are_a_rule_only_where_they_are_set() -> None:
     assert judged(Keys(DB, old=500), old_keys=500)["old keys"].state == GOOD
     found = judged(Keys(DB, old=501, old_days=30), old_keys=500)["old keys"]
     assert (found.cause, found.evidence) == ("old_keys", "501 keys are older than 30 days, more than 500")
+
+
+def test_the_size_of_the_tables_is_a_rule_that_can_be_raised_or_turned_off() -> None:
+    large = Keys(DB, tables_bytes=1_251_200_000)
+    assert judged(large)["size"].evidence == "they take 1,251.2 MB with their indexes, more than 50"
+    assert judged(large, tables_bytes=2 * 10**9)["size"].state == GOOD
+    assert "size" not in judged(large, tables_bytes=0)
+    assert "size" not in judged(Keys(DB, problem="x"), tables_bytes=0)
 
 
 def slow_verdicts(totals: list[int], every: float) -> list[str]:

@@ -16,7 +16,7 @@ from baileys_resilience.health.alerts.overview import overview
 from baileys_resilience.health.alerts.readings import Client, Probe
 from baileys_resilience.health.alerts.settings import AlertSettings
 from baileys_resilience.health.client_metrics import ClientPool, parsed
-from baileys_resilience.health.key_ages import CompanyAges, KeyAges, TableSize, TypeAges
+from baileys_resilience.health.key_ages import CompanyAges, KeyAges, TypeAges
 from baileys_resilience.health.latency import CONNECT
 from baileys_resilience.health.monitor.bouncer import BouncerFigure
 from baileys_resilience.health.monitor.clients import ClientFigure
@@ -30,6 +30,7 @@ from baileys_resilience.health.pgbouncer import BouncerPool
 from baileys_resilience.health.server_pool import Limits, ServerPool
 from baileys_resilience.sessions.backup_age import BackupAges
 from baileys_resilience.sessions.mirror_age import MirrorAge
+from baileys_resilience.sessions.sizes import TableSize
 from tests.support.time_lines import EPOCH
 
 DB = Subject(DATABASE, "db:5432/whatsapp")

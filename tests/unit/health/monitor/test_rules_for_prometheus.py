@@ -85,6 +85,7 @@ def test_severity_command_and_note_are_those_of_the_cause() -> None:
         ("WaSessionMirrorOld", "mirror_age_seconds", "> {1}"),
         ("WaSessionMirrorUnusable", "mirror_age_seconds", "> {1}"),
         ("WaSessionRemovableKeys", "removable_keys", "> {1}"),
+        ("WaSessionTablesLarge", "tables_bytes", "> {1}"),
     ],
 )
 def test_a_threshold_is_the_default_of_the_setting(alert: str, figure: str, limit: str) -> None:

@@ -48,7 +48,7 @@ class Cause:
 
 SERVES, CONNECTIONS, DISK, LATENCY, KEYS, MIRROR = "serves", "connections", "disk", "latency", "keys", "mirror"
 OLD_KEYS, LAG, BACKUP, ANSWERS, POOL, CACHE, SLOW = "old keys", "lag", "backup", "answers", "pool", "cache", "slow"
-BOUNCER = "bouncer"
+BOUNCER, SIZE = "bouncer", "size"
 
 _CONCERNS = (
     Concern(SERVES, CRITICAL, quick=True),
@@ -66,6 +66,7 @@ _CONCERNS = (
     Concern(BACKUP, WARNING, held=True),
     Concern(KEYS, WARNING, proven=True, slow_data=True, explained_by=(SERVES,)),
     Concern(OLD_KEYS, WARNING, proven=True, slow_data=True, explained_by=(SERVES,)),
+    Concern(SIZE, WARNING, proven=True, slow_data=True, explained_by=(SERVES,)),
 )
 CONCERNS: Dict[str, Concern] = {each.name: each for each in _CONCERNS}
 
@@ -141,6 +142,13 @@ _CAUSES = (
     Cause("backup_missing", BACKUP, "there is no backup", _TIMERS),
     Cause("removable_keys", KEYS, "many keys may go", _CLEANUP, "then without --check; nothing breaks while they stay"),
     Cause("old_keys", OLD_KEYS, "many keys are old", _HEALTH, "old is not expired"),
+    Cause(
+        "tables_large",
+        SIZE,
+        "the session tables are large",
+        _CLEANUP,
+        "it says how many keys there are, and how old; where that is meant, raise tables_bytes",
+    ),
 )
 CAUSES: Dict[str, Cause] = {each.name: each for each in _CAUSES}
 

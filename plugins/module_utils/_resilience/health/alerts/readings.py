@@ -52,12 +52,15 @@ class Disk:
 
 @dataclass(frozen=True)
 class Keys:
-    """``removable`` may go under the policy, by company; ``old`` were written longer ago than the days asked for."""
+    """``removable`` may go under the policy, by company; ``old`` were written longer ago than the days asked for.
+    ``tables_bytes`` is what both tables take on disk, with their indexes.
+    """
 
     subject: Subject
     removable: Mapping[str, int] = field(default_factory=dict)
     old: int = 0
     old_days: float = 30.0
+    tables_bytes: int = 0
     problem: str = ""
 
 

@@ -81,7 +81,7 @@ class Rules:
             yield _bad(subject, c.SERVES, cause, f"{reading.failed or 'probe'}: {error.cause}", command=reading.advice)
             yield _missing(subject, c.SLOW, error.cause)
             # Counted hourly, and not while the database is away: that makes them no less known.
-            yield from (Verdict(Key(subject, each), ASIDE) for each in (c.KEYS, c.OLD_KEYS))
+            yield from (Verdict(Key(subject, each), ASIDE) for each in (c.KEYS, c.OLD_KEYS, c.SIZE))
         else:
             yield _good(subject, c.SERVES)
             found = self.slow.setdefault(subject, SlowQueries())
@@ -128,15 +128,28 @@ class Rules:
             yield _bad(subject, c.KEYS, "removable_keys", evidence, companies=tuple(largest))
         else:
             yield _good(subject, c.KEYS)
-        if not limits.old_keys:
-            return
+        if limits.old_keys:
+            yield self._old_keys(reading)
+        if limits.tables_bytes:
+            yield self._size(reading)
+
+    def _old_keys(self, reading: Keys) -> Verdict:
+        limit = self.settings.old_keys
         if reading.problem:
-            yield _missing(subject, c.OLD_KEYS, reading.problem)
-        elif reading.old > limits.old_keys:
-            evidence = f"{reading.old} keys are older than {reading.old_days:g} days, more than {limits.old_keys}"
-            yield _bad(subject, c.OLD_KEYS, "old_keys", evidence)
-        else:
-            yield _good(subject, c.OLD_KEYS)
+            return _missing(reading.subject, c.OLD_KEYS, reading.problem)
+        if reading.old <= limit:
+            return _good(reading.subject, c.OLD_KEYS)
+        evidence = f"{reading.old} keys are older than {reading.old_days:g} days, more than {limit}"
+        return _bad(reading.subject, c.OLD_KEYS, "old_keys", evidence)
+
+    def _size(self, reading: Keys) -> Verdict:
+        limit = self.settings.tables_bytes
+        if reading.problem:
+            return _missing(reading.subject, c.SIZE, reading.problem)
+        if reading.tables_bytes <= limit:
+            return _good(reading.subject, c.SIZE)
+        evidence = f"they take {reading.tables_bytes / 1e6:,.1f} MB with their indexes, more than {limit / 1e6:,g}"
+        return _bad(reading.subject, c.SIZE, "tables_large", evidence)
 
     def _mirror(self, reading: Mirror, _now: Moment) -> Iterator[Verdict]:
         limit = self.settings.mirror_age_seconds

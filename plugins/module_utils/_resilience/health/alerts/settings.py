@@ -33,7 +33,8 @@ _LIMITS: Mapping[str, Tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class AlertSettings:
-    """What counts as bad, and when it is told. *More than* a limit is bad; 0 turns ``old_keys`` off.
+    """What counts as bad, and when it is told. *More than* a limit is bad; 0 turns ``old_keys`` and ``tables_bytes``
+    off.
 
     ``query_ms``: a query above is slow; ``slow_queries`` of them within ``slow_window_seconds`` are told.
     ``baseline_factor``: P95 against the usual one of the same operation, where it is above ``baseline_floor_ms`` and
@@ -48,6 +49,7 @@ class AlertSettings:
     pool_waiting: int = PoolThresholds.waiting
     removable_keys: int = KeyThresholds.removable_keys
     old_keys: int = KeyThresholds.old_keys
+    tables_bytes: int = 50 * 1000 * 1000
     lag_bytes: int = 64 * 1024 * 1024
     lag_seconds: float = 30.0
     mirror_age_seconds: float = 60.0

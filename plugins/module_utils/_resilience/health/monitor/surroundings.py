@@ -62,7 +62,7 @@ class KeysSource:
         removable = {
             company: sum(kind.removable for kind in each.keys.values()) for company, each in found.companies.items()
         }
-        return Keys(self.subject, removable, found.total("older"), self._days)
+        return Keys(self.subject, removable, found.total("older"), self._days, found.total_bytes)
 
     def failed(self, problem: str) -> List[Reading]:
         return [Keys(self.subject, problem=problem)]

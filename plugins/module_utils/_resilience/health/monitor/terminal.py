@@ -21,7 +21,7 @@ _DATABASE_ROWS = {
     "latency": ("slow", "latency"),
     "connections": ("connections",),
     "pgbouncer": ("bouncer",),
-    "keys": ("keys", "old keys"),
+    "keys": ("keys", "old keys", "size"),
     "replicas": ("lag",),
     "mirror": ("mirror",),
     "disk": ("disk",),
