@@ -31,14 +31,14 @@ def test_a_recovery_tells_how_long_it_lasted() -> None:
 
 def test_a_first_failure_asks_for_a_look_soon_and_tells_nobody() -> None:
     line = TimeLine().run("ok refused")
-    assert (line.said, line.states[-1], line.look_again) == ([], "SUSPECT", [None, 1.0])
-    assert TimeLine().run("refused*2").look_again[-1] == 1.0
+    assert (line.said, line.states[-1], line.look_again) == ([], "SUSPECT", [None, 0.75])
+    assert TimeLine().run("refused*2").look_again[-1] == 0.75
     assert TimeLine().run("refused*3").look_again[-1] is None  # it is known now
 
 
 def test_a_disk_that_fills_is_as_urgent_as_a_database_that_is_gone() -> None:
     line = TimeLine(key=Key(SUBJECT, DISK)).run("ok full", causes={"full": "disk_full"})
-    assert line.look_again[-1] == 1.0
+    assert line.look_again[-1] == 0.75
     assert line.run("full*2", causes={"full": "disk_full"}).said == ["alert disk_full @15"]
 
 

@@ -316,7 +316,7 @@ def test_limits_are_those_of_the_modules() -> None:
     assert (found.pool_used_percent, found.pool_waiting) == (PoolThresholds().used_percent, PoolThresholds().waiting)
     assert (found.removable_keys, found.old_keys) == (KeyThresholds().removable_keys, KeyThresholds().old_keys)
     assert (found.slow_queries, found.slow_window_seconds) == (3, 300)
-    assert (found.failures, found.successes, found.recheck_seconds) == (3, 3, 1)
+    assert (found.failures, found.successes, found.recheck_seconds) == (3, 3, 0.75)
     assert found.repeat_seconds == (300, 900, 3600)
     assert (found.flap_changes, found.flap_window_seconds) == (3, 600)
 

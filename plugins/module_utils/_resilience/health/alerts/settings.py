@@ -62,7 +62,7 @@ class AlertSettings:
     #: looks in a row that make a trouble, and that end it
     failures: int = 3
     successes: int = 3
-    recheck_seconds: float = 1.0
+    recheck_seconds: float = 0.75
     #: a slow trouble must last so long, and what a greater one explains gets so long behind its end
     hold_seconds: float = 15.0
     grace_seconds: float = 30.0
