@@ -84,6 +84,7 @@ def test_a_telegram_that_hangs_delays_neither_sentry_nor_a_look(lab: Lab, files:
 
 def test_what_was_seen_and_told_is_in_the_history(lab: Lab, files: Files) -> None:
     with files.running() as process:
+        files.wait(lambda: "database" in json.loads(files.ask("/api/status")[1])["figures"], "a good look")
         lab.break_("postgres-stop")
         files.wait(lambda: json.loads(files.ask("/api/status")[1])["open"], "it is told")
         process.terminate()
