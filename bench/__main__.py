@@ -11,14 +11,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import cases, cleanup, client_cases, failover, history, monitor, report
+from bench import cases, cleanup, client_cases, failover, history, monitor, page, report
 from bench.measure import Result
 from lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
 #: at most so many: half a minute each, of the monitor for each fault, of the cleanup a few minutes with all keys
 MOST_ROUNDS = {"playbooks": 3, "monitor": 5, "cleanup": 3}
-PARTS = ("sessions", "client", "playbooks", "history", "monitor", "cleanup")
+PARTS = ("sessions", "client", "playbooks", "history", "monitor", "page", "cleanup")
 
 
 def main() -> int:
@@ -69,6 +69,8 @@ def measure(work: Path, part: str, arguments: argparse.Namespace) -> list[Result
         return failover.run(work / "app", rounds)
     if part == "history":
         return history.run(work / "history", rounds)
+    if part == "page":
+        return page.run(work / "page", rounds)
     if part == "monitor":
         return monitor.run(work / "monitor", rounds)
     lab = Lab.up(work / f"lab-{part}", app=False)

@@ -68,6 +68,18 @@ class Running:
             time.sleep(0.01)
         raise AssertionError(f"no {kind} within {PATIENCE_SECONDS:g} s: {self.said[-3:]}")
 
+    def wait_until_up(self) -> None:
+        """Until it answers and has looked once."""
+        limit = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self._looks()
+                return
+            except (OSError, StopIteration):
+                if time.monotonic() > limit:
+                    raise
+            time.sleep(0.05)
+
     def wait_for_a_look(self) -> None:
         """Until one has just ended."""
         looks = self._looks()
@@ -133,7 +145,7 @@ def _in_a_lab(work: Path, number: int, trials: int) -> tuple[dict[int, Result], 
             with contextlib.closing(lab.connect(direct=True)) as connection, connection:
                 create_schema(connection.cursor())
                 fill_many(connection, COMPANIES)
-            with _monitor(lab, work) as ours, prometheus_peers.running(lab, work / "peers") as theirs:
+            with monitor(lab, work) as ours, prometheus_peers.running(lab, work / "peers") as theirs:
                 time.sleep(INTERVAL_SECONDS)
                 costs = _costs(ours, theirs)
                 mine = [each for each in enumerate(all_faults(lab, disk)) if each[0] % LABS == number]
@@ -158,7 +170,8 @@ def _disk(path: Path) -> Iterator[Path | None]:
 
 
 @contextlib.contextmanager
-def _monitor(lab: Lab, work: Path) -> Iterator[Running]:
+def monitor(lab: Lab, work: Path, **more: str) -> Iterator[Running]:
+    """``more`` are settings beside those of a monitor of this lab."""
     server = lab.need_postgres()
     port = ports.reserve()
     content = {
@@ -166,7 +179,7 @@ def _monitor(lab: Lab, work: Path) -> Iterator[Running]:
                      "user": server.user, "password": server.password},
         # Trials that follow each other would be one fault that comes and goes.
         "alerts": {"flap_changes": 1000},
-        "state_dir": str(work / "state"), "listen": {"port": port}, "data_dirs": [server.data_dir],
+        "state_dir": str(work / "state"), "listen": {"port": port}, "data_dirs": [server.data_dir], **more,
     }  # fmt: skip
     config = work / "monitor.json"
     config.touch(mode=0o600)
