@@ -42,6 +42,7 @@ _LONGEST_END = 4096
 _EXTRA, _OURS, _NO_SYSTEM = 4, b"BR", 255
 
 Row = List[Optional[str]]
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,10 @@ class Writer:
             raise translate_os_error(exc, "write archive", archive.path) from exc
         return Writer(archive.path, stream)
 
-    def batch(self, batch: Batch) -> None:
+    def batch(self, batch: Batch) -> int:
+        """Returns how many bytes its rows are, uncompressed."""
         rows = [_dump(row) for row in batch.rows]
+        content = b"".join(rows)
         head = {
             "batch": batch.number,
             "company": batch.company,
@@ -159,9 +162,10 @@ class Writer:
             "epoch": batch.epoch,
             "xid": batch.xid,
             "rows": len(rows),
-            "sha256": hashlib.sha256(b"".join(rows)).hexdigest(),
+            "sha256": hashlib.sha256(content).hexdigest(),
         }
-        self._write(_dump(head) + b"".join(rows))
+        self._write(_dump(head) + content)
+        return len(content)
 
     def outcome(self, number: int, outcome: str) -> None:
         """On disk with whatever is written next: where it is lost, PostgreSQL is asked for it again."""
@@ -206,7 +210,7 @@ def _length_of(path: Path, head: bytes) -> int:
 
 
 def _dump(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
+    return _ENCODER.encode(content).encode("utf-8", "surrogatepass") + b"\n"
 
 
 def read(path: Path, sink: Optional[Sink] = None) -> Archive:

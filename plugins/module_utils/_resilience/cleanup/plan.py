@@ -15,11 +15,11 @@ from ..errors import CredsInvalid, Misconfigured, ReadOnly, UsageError
 from ..postgres import ConnectParams, server_now
 from ..sessions.codec import bytes_of, encode_creds, sha256
 from ..sessions.info import age_bucket
-from ..sessions.model import TableMapping
+from ..sessions.model import KeysTable, TableMapping
 from ..sessions.postgres_store import check_tables, table_identifier
 from ..sessions.published import PublishedStore, published_readable
 from ..sessions.record import CLEANUP_ARCHIVES, FILES, StoreRecord
-from .counting import removable
+from .counting import columns_of, known_next_pre_keys, removable
 from .policy import SAFE_POLICY, Policy
 from .room import Room, in_order, read_room
 
@@ -78,14 +78,15 @@ def _check(name: str, value: float, lowest: float, highest: float, what: str) ->
 
 @dataclass
 class CompanyPlan:
-    """``counts``: keys that may go by type, of ``total``. ``ages``: all its keys by age bucket. ``passed_over``: why
-    none of them goes. ``identity``: a digest of the company's public identity key, which tells a company that was
-    paired anew.
+    """``counts``: keys that may go by type, of ``total``. ``largest``: by type, how many bytes the largest of them
+    is as a text. ``ages``: all its keys by age bucket. ``passed_over``: why none of them goes. ``identity``: a digest of
+    the company's public identity key, which tells a company that was paired anew.
     """
 
     company: str
     total: int = 0
     counts: Dict[str, int] = field(default_factory=dict)
+    largest: Dict[str, int] = field(default_factory=dict)
     ages: Dict[str, int] = field(default_factory=dict)
     passed_over: str = ""
     identity: str = ""
@@ -252,28 +253,41 @@ def _counted(cursor: Any, settings: CleanupSettings) -> Dict[str, CompanyPlan]:
         chosen = sql.SQL("WHERE {}::text = ANY({})").format(
             sql.Identifier(keys.company), sql.Literal(list(settings.companies))
         )
+    next_pre_key = known_next_pre_keys(cursor, settings.tables, settings.policy)
     cursor.execute(
         sql.SQL(
-            "SELECT {}::text, {}::text, {}, count(*), count(*) FILTER (WHERE {}) FROM {} {} GROUP BY 1, 2, 3"
+            "SELECT {company}::text, {type}::text, {bucket}, count(*), count(*) FILTER (WHERE {may_go}),"
+            " coalesce(max({size}) FILTER (WHERE {may_go}), 0) FROM {table} {chosen} GROUP BY 1, 2, 3"
         ).format(
-            sql.Identifier(keys.company),
-            sql.Identifier(keys.type),
-            age_bucket(keys),
-            removable(settings.tables, settings.policy),
-            table_identifier(keys.table),
-            chosen,
+            company=sql.Identifier(keys.company),
+            type=sql.Identifier(keys.type),
+            bucket=age_bucket(keys),
+            may_go=removable(settings.tables, settings.policy, next_pre_key),
+            size=_text_bytes(cursor, keys),
+            table=table_identifier(keys.table),
+            chosen=chosen,
         )
     )
     found: Dict[str, CompanyPlan] = {}
-    for company, key_type, bucket, count, may_go in cursor.fetchall():
+    for company, key_type, bucket, count, may_go, largest in cursor.fetchall():
         plan = found.setdefault(company, CompanyPlan(company))
         plan.total += count
         plan.ages[bucket] = plan.ages.get(bucket, 0) + count
         if may_go:
             plan.counts[key_type] = plan.counts.get(key_type, 0) + may_go
+            plan.largest[key_type] = max(plan.largest.get(key_type, 0), largest)
     for company in settings.companies or ():
         found.setdefault(company, CompanyPlan(company, passed_over="it has no keys"))
     return found
+
+
+def _text_bytes(cursor: Any, keys: KeysTable) -> Any:
+    """What a row is as it travels, its names and time left out, which are short."""
+    sql = require("psycopg2.sql")
+    short = (keys.company, keys.type, keys.id, keys.updated_at)
+    columns = [name for name, _kind in columns_of(cursor, keys.table) if name not in short]
+    sizes = [sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier(name)) for name in columns]
+    return sql.SQL(" + ").join(sizes or [sql.SQL("0")])
 
 
 def _judge_creds(cursor: Any, settings: CleanupSettings, found: Mapping[str, CompanyPlan]) -> None:

@@ -20,9 +20,10 @@ from ..progress import Progress, Silent
 from ..sessions.model import KeysTable
 from ..sessions.postgres_store import check_tables, regclass_text, table_identifier
 from .archive import Archive, Batch, Header, path_of, read, runs
+from .counting import columns_of
 from .plan import CleanupSettings, read_identities, standing
 from .reconcile import reconcile_all
-from .run import columns_of, locked
+from .run import locked
 
 _OPERATION = "restore keys"
 _MEMORY, _SENDER_KEY = "sender-key-memory", "sender-key"
