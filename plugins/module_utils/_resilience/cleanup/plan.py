@@ -79,8 +79,8 @@ def _check(name: str, value: float, lowest: float, highest: float, what: str) ->
 @dataclass
 class CompanyPlan:
     """``counts``: keys that may go by type, of ``total``. ``largest``: by type, how many bytes the largest of them
-    is as a text. ``ages``: all its keys by age bucket. ``passed_over``: why none of them goes. ``identity``: a digest of
-    the company's public identity key, which tells a company that was paired anew.
+    is as a text. ``ages``: all its keys by age bucket. ``passed_over``: why none of them goes. ``identity``: a digest
+    of the company's public identity key, which tells a company that was paired anew.
     """
 
     company: str

@@ -39,8 +39,8 @@ LOCKED_SECONDS = 2.0
 #: at the same hour, each with its own companies: they take turns.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('baileys_resilience'), hashtext('cleanup'))"
 TURN_SECONDS = 20.0
-#: A batch that a crash of the server takes back is in the archive all the same, so no commit waits for its disk; clients
-#: that wrote behind it have what it deleted on disk with their own. The end of the run waits for all.
+#: A batch that a crash of the server takes back is in the archive all the same, so no commit waits for its disk. What a
+#: client commits later brings these to the disk, too; the end of the run waits for all.
 _SETTINGS = (
     "SET LOCAL row_security = off; SET LOCAL synchronous_commit = off;"
     f" SET LOCAL idle_in_transaction_session_timeout = '{LOCKED_SECONDS * 1000:.0f}ms'"
@@ -278,8 +278,8 @@ class _Batches:
             return []  # it moves, or has moved: its rows are not the session any more
         cursor.execute(
             sql.SQL(
-                "SET LOCAL lock_timeout = '5s'; SELECT tableoid::text, ctid::text, {id}::text, {columns} FROM {table} WHERE {conditions}{behind}"
-                " ORDER BY {id} LIMIT {limit} FOR UPDATE SKIP LOCKED"
+                "SET LOCAL lock_timeout = '5s'; SELECT tableoid::text, ctid::text, {id}::text, {columns} FROM {table}"
+                " WHERE {conditions}{behind} ORDER BY {id} LIMIT {limit} FOR UPDATE SKIP LOCKED"
             ).format(
                 id=sql.Identifier(self._keys.id),
                 columns=sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(each)) for each in self._columns),
