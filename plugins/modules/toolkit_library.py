@@ -124,6 +124,7 @@ def travel_cleanup() -> None:
         commands,
         counting,
         explain,
+        orphans,
         plan,
         policy,
         reconcile,

@@ -282,6 +282,7 @@ def _cleanup(options: argparse.Namespace, settings: FailoverSettings, progress: 
             options.cap,
             options.max_share,
             options.keep,
+            orphan_days=options.orphans,
         )
         told = cleanup.dispatch(options, chosen, progress, teller)
     return Answer(told.content, told.lines, told.exit_code)

@@ -15,11 +15,12 @@ from ..errors import CredsInvalid, Misconfigured, ReadOnly, UsageError
 from ..postgres import ConnectParams, server_now
 from ..sessions.codec import bytes_of, encode_creds, sha256
 from ..sessions.info import age_bucket
-from ..sessions.model import KeysTable, TableMapping
+from ..sessions.model import TableMapping
 from ..sessions.postgres_store import check_tables, table_identifier
 from ..sessions.published import PublishedStore, published_readable
 from ..sessions.record import CLEANUP_ARCHIVES, FILES, StoreRecord
-from .counting import columns_of, known_next_pre_keys, removable
+from .counting import known_next_pre_keys, removable
+from .orphans import ORPHAN_DAYS, SHORTEST_ORPHAN_DAYS, orphans_among, text_bytes
 from .policy import SAFE_POLICY, Policy
 from .room import Room, in_order, read_room
 
@@ -38,7 +39,8 @@ BATCH_ROWS = 1000
 @dataclass(frozen=True)
 class CleanupSettings:
     """``companies`` None: all. ``cap``: at most so many keys a run. ``max_share``: of a company's keys, above which a
-    run stops. ``keep_days``: how long archives stay.
+    run stops. ``keep_days``: how long archives stay. ``orphan_days``: how long no key of a company without creds was
+    written before all of them go; 0: they stay.
     """
 
     database: ConnectParams
@@ -50,6 +52,7 @@ class CleanupSettings:
     max_share: float = MAX_SHARE
     keep_days: float = 90.0
     archive_dir: Optional[Path] = None
+    orphan_days: float = ORPHAN_DAYS
 
     @property
     def archives(self) -> Path:
@@ -60,6 +63,8 @@ class CleanupSettings:
         _check("cap", self.cap, 1, 10**9, "keys")
         _check("max_share", self.max_share, 0.0, 1.0, "of a company's keys")
         _check("keep_days", self.keep_days, 1.0, 36500.0, "days")
+        if self.orphan_days != 0:
+            _check("orphan_days", self.orphan_days, SHORTEST_ORPHAN_DAYS, 36500.0, "days, or 0 for never")
         if self.companies is not None and not self.companies:
             raise UsageError(
                 "the list is empty",
@@ -80,7 +85,8 @@ def _check(name: str, value: float, lowest: float, highest: float, what: str) ->
 class CompanyPlan:
     """``counts``: keys that may go by type, of ``total``. ``largest``: by type, how many bytes the largest of them
     is as a text. ``ages``: all its keys by age bucket. ``passed_over``: why none of them goes. ``identity``: a digest
-    of the company's public identity key, which tells a company that was paired anew.
+    of the company's public identity key, which tells a company that was paired anew. ``is_orphan``: it has no creds,
+    and all its keys go.
     """
 
     company: str
@@ -91,6 +97,7 @@ class CompanyPlan:
     passed_over: str = ""
     identity: str = ""
     epoch: int = 0
+    is_orphan: bool = False
 
     @property
     def number(self) -> int:
@@ -106,7 +113,11 @@ class CompanyPlan:
         return 0 if self.passed_over else sum(self.counts.get(each, 0) for each in NEVER_DELETED)
 
     def is_too_much(self, max_share: float) -> bool:
-        """Whoever raises the share has said that the mirror and a failover need not believe it."""
+        """Whoever raises the share has said that the mirror and a failover need not believe it. No failover believes
+        that an orphan is a session.
+        """
+        if self.is_orphan:
+            return False
         if self.never_deleted > FEW_NEVER_DELETED and max_share <= MAX_SHARE:
             return True
         return self.number > SMALL_NUMBER and self.share > max_share
@@ -200,6 +211,7 @@ class Plan:
                     "number": each.number,
                     "share": round(each.share, 4),
                     "passed_over": each.passed_over,
+                    "orphan": each.is_orphan and not each.passed_over,
                 }
                 for each in self.companies
             },
@@ -263,7 +275,7 @@ def _counted(cursor: Any, settings: CleanupSettings) -> Dict[str, CompanyPlan]:
             type=sql.Identifier(keys.type),
             bucket=age_bucket(keys),
             may_go=removable(settings.tables, settings.policy, next_pre_key),
-            size=_text_bytes(cursor, keys),
+            size=text_bytes(cursor, keys),
             table=table_identifier(keys.table),
             chosen=chosen,
         )
@@ -281,21 +293,17 @@ def _counted(cursor: Any, settings: CleanupSettings) -> Dict[str, CompanyPlan]:
     return found
 
 
-def _text_bytes(cursor: Any, keys: KeysTable) -> Any:
-    """What a row is as it travels, its names and time left out, which are short."""
-    sql = require("psycopg2.sql")
-    short = (keys.company, keys.type, keys.id, keys.updated_at)
-    columns = [name for name, _kind in columns_of(cursor, keys.table) if name not in short]
-    sizes = [sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier(name)) for name in columns]
-    return sql.SQL(" + ").join(sizes or [sql.SQL("0")])
-
-
 def _judge_creds(cursor: Any, settings: CleanupSettings, found: Mapping[str, CompanyPlan]) -> None:
     identities = read_identities(cursor, settings, sorted(found))
     for company, plan in found.items():
         identity, problem = identities.get(company, ("", "it has no creds, which can be lost by accident"))
         plan.identity = identity
         plan.passed_over = plan.passed_over or problem
+    without = sorted(company for company in found if company not in identities)
+    for company, orphan in orphans_among(cursor, settings.tables, settings.orphan_days, without).items():
+        plan = found[company]
+        plan.is_orphan, plan.passed_over = True, ""
+        plan.counts, plan.largest = orphan.counts, orphan.largest
 
 
 def read_identities(cursor: Any, settings: CleanupSettings, companies: Sequence[str]) -> Dict[str, Tuple[str, str]]:

@@ -110,11 +110,13 @@ def _other_lives(cursor: Any, settings: CleanupSettings, lives: Mapping[str, Tup
     refused = {}
     for company, (then_identity, then_epoch) in lives.items():
         epoch, is_on_files = now[company]
-        identity, problem = identities.get(company, ("", "it has no creds"))
+        identity, problem = identities.get(company, ("", "it has no creds" if then_identity else ""))
         if is_on_files:
             problem = "it lives on files: what is put back would be lost when it comes back"
         elif epoch != then_epoch:
             problem = f"it has moved since (epoch {then_epoch} then, {epoch} now): these keys are of before"
+        elif not problem and identity and not then_identity:
+            problem = "it had no creds then and has some now: nobody can tell whether these keys are theirs"
         elif not problem and identity != then_identity:
             problem = "it was paired anew since: these keys belong to its former identity"
         if problem:

@@ -25,6 +25,7 @@ from ..sessions.postgres_store import table_identifier
 from ..steps.lease import HostLease
 from . import archive
 from .counting import columns_of, next_pre_key_of, removable
+from .orphans import orphaned
 from .plan import BATCH_ROWS, CleanupSettings, CompanyPlan, Plan, make_plan, standing
 from .reconcile import reconcile_all
 from .room import Room, read_room, vacuum_advice
@@ -317,14 +318,20 @@ class _Batches:
             )
 
     def _conditions(self, company: CompanyPlan, key_type: str) -> Any:
-        sql, tables = require("psycopg2.sql"), self._settings.tables
+        sql = require("psycopg2.sql")
         return sql.SQL("{} = {} AND {} = {} AND {}").format(
             sql.Identifier(self._keys.company),
             sql.Literal(company.company),
             sql.Identifier(self._keys.type),
             sql.Literal(key_type),
-            removable(tables, self._settings.policy, next_pre_key_of(tables, company.company)),
+            self._may_go(company),
         )
+
+    def _may_go(self, company: CompanyPlan) -> Any:
+        tables = self._settings.tables
+        if company.is_orphan:
+            return orphaned(tables, self._settings.orphan_days, company.company)
+        return removable(tables, self._settings.policy, next_pre_key_of(tables, company.company))
 
     def _archive(self, cursor: Any, company: CompanyPlan, key_type: str, rows: List[archive.Row]) -> int:
         cursor.execute("SELECT pg_current_xact_id()::text")
