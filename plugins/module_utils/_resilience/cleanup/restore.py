@@ -19,9 +19,10 @@ from ..postgres import session
 from ..progress import Progress, Silent
 from ..sessions.model import KeysTable
 from ..sessions.postgres_store import check_tables, regclass_text, table_identifier
-from .archive import Archive, Batch, Header, path_of, read, runs
+from .archive import Archive, Batch, Header, look, path_of, read, runs
 from .keyfile import ArchiveKeys
 from .plan import CleanupSettings, read_identities, standing
+from .policy import SAFE_POLICY
 from .reconcile import reconcile_all
 from .run import columns_of, locked
 
@@ -137,9 +138,10 @@ def _groups_without_keys(
         batches: List[Tuple[str, List[Any]]] = []
         if later.split("-")[1] < ours.run.split("-")[1]:
             continue
-        header = read(path_of(settings.archives, later), _only_sender_keys(batches), archive_keys).header
-        if from_iso(header.at) <= from_iso(ours.at):
-            continue
+        header = look(path_of(settings.archives, later)).header
+        if from_iso(header.at) <= from_iso(ours.at) or header.policy == SAFE_POLICY.name:
+            continue  # nothing of it is needed, not even its key: the safe policy deletes no sender keys
+        read(path_of(settings.archives, later), _only_sender_keys(batches), archive_keys)
         place = [name for name, _kind in header.columns].index(keys.id)
         for company, rows in batches:
             ids = {row[place] for row in rows}
