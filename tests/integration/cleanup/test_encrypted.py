@@ -37,8 +37,7 @@ def key_file(tmp_path: Path) -> Path:
 def test_runs_in_the_clear_and_of_two_keys_stand_side_by_side(
     fenced: Database, settings: Settings, key_file: Path
 ) -> None:
-    everything = partial(fenced.everything)
-    before = [row[1:] for row in everything()]
+    before = [row[1:] for row in fenced.everything()]
     encrypted = partial(settings, archive_key_file=key_file)
     plain = clean_up(settings(cap=5))
     first = clean_up(encrypted(cap=5))
@@ -66,7 +65,7 @@ def test_runs_in_the_clear_and_of_two_keys_stand_side_by_side(
         restore(settings(), first.run)
     key_file.with_name("elsewhere").rename(key_file)
     assert [restore(encrypted(), each).number for each in runs] == [0, 5, 5]
-    assert [row[1:] for row in everything()] == before
+    assert [row[1:] for row in fenced.everything()] == before
 
 
 def test_without_a_key_file_that_is_right_nothing_is_deleted(

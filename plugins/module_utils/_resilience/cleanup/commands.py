@@ -129,7 +129,7 @@ def dispatch(options: argparse.Namespace, settings: CleanupSettings, progress: P
         explained = explain(settings, options.explain)
         return Told({"keys": [vars(each) for each in explained]}, [each.sentence() for each in explained])
     if options.apply:
-        return _cleaned(_applied(options, settings, progress, teller), teller)
+        return _cleaned(_applied(options, settings, progress, teller), teller, options.archive_key)
     return _planned(dry_run(settings), settings.policy)
 
 
@@ -161,7 +161,7 @@ def _planned(plan: Plan, policy: Policy) -> Told:
     return Told(plan.as_dict(), lines, STOPPED if plan.too_much else 0)
 
 
-def _cleaned(done: Cleaned, teller: Teller) -> Told:
+def _cleaned(done: Cleaned, teller: Teller, key_file: Optional[str]) -> Told:
     lines = [f"{done.number} keys deleted by policy {done.plan.policy}; {done.left} that may go are left"]
     for company, kinds in sorted(done.deleted.items()):
         lines.append(f"company {company}: " + ", ".join(f"{name} {number}" for name, number in sorted(kinds.items())))
@@ -170,7 +170,10 @@ def _cleaned(done: Cleaned, teller: Teller) -> Told:
     ]
     lines += room_lines(done)
     if done.run:
-        lines.append(f"archived in {done.archive}; take it back with: baileys-resilience cleanup restore {done.run}")
+        with_key = f" --archive-key {key_file}" if key_file else ""
+        lines.append(
+            f"archived in {done.archive}; take it back with: baileys-resilience cleanup restore {done.run}{with_key}"
+        )
     lines += [f"the archive of {run}, which was cut off, was brought to its end" for run in done.reconciled]
     lines += [f"archive of {run} removed: it has expired" for run in done.expired]
     lines += [f"{each.service}: {each.detail}" for each in teller.deliveries]
