@@ -142,6 +142,7 @@ def test_a_member_that_is_missing_moved_or_of_another_file_is_noticed(written: W
     other = members(written())
     spoilt = {
         "missing": [first, *rest[:2], *rest[4:]],
+        "missing before the end": [first, *rest[:2], rest[-1]],
         "outcome of another": [first, rest[0], rest[3], *rest[2:]],
         "moved": [first, *rest[2:4], *rest[:2], *rest[4:]],
         "twice": [first, *rest[:2], *rest],
