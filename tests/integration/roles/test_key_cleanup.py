@@ -119,14 +119,13 @@ def test_a_daily_run_is_installed_once_and_removed(ansible: Ansible, tmp_path: P
     line = (host / "baileys-resilience-cleanup").read_text().splitlines()[-1]
     assert line.startswith('0,15,30,45 * * * * root test "$(date -u +\\%H:\\%M)" = "03:00" && /usr/local/bin/')
     assert "cleanup --apply --notify --retention sender-key-memory=60 --cap 10000 --max-share 0.2 --keep 90" in line
-    assert changed(play(ansible, {**variables, "key_cleanup_check_in": "cleanup-app-1"})) == 1
+    keyed = {"key_cleanup_archive_key_file": str(tmp_path / "archive.key"), "key_cleanup_archive_key": KEY}
+    assert changed(play(ansible, {**variables, **keyed, "key_cleanup_check_in": "cleanup-app-1"})) == 2
     told = (host / "baileys-resilience-cleanup").read_text()
-    assert "--retention sender-key-memory=60 --check-in cleanup-app-1 --daily-at 03:00 --cap" in told
+    assert "--retention sender-key-memory=60 --check-in cleanup-app-1 --daily-at 03:00 --archive-key" in told
+    assert f"--archive-key {tmp_path / 'archive.key'} --cap" in told
     assert changed(play(ansible, {**variables, "key_cleanup_companies": ["9623 01"]})) == 1, "fewer than the host has"
     assert "--notify --company '9623 01' --retention" in (host / "baileys-resilience-cleanup").read_text()
-    keyed = {"key_cleanup_archive_key_file": str(tmp_path / "archive.key"), "key_cleanup_archive_key": KEY}
-    assert changed(play(ansible, {**variables, **keyed})) == 2
-    assert f"--archive-key {tmp_path / 'archive.key'} --cap" in (host / "baileys-resilience-cleanup").read_text()
     assert changed(play(ansible, {**variables, **keyed, "key_cleanup_state": "absent"})) == 1
     assert tree(host) == {}
     assert (tmp_path / "archive.key").exists(), "archives stay, so their key does"
@@ -154,19 +153,20 @@ def test_the_job_runs_at_its_time_in_utc_wherever_the_host_is(ansible: Ansible, 
 
 def test_what_cannot_be_meant_is_refused_before_anything_is_written(ansible: Ansible, tmp_path: Path) -> None:
     key_file = str(tmp_path / "archive.key")
+    keyed = {"key_cleanup_archive_key": KEY, "key_cleanup_archive_key_file": key_file}
     for more, hint in (
         ({"key_cleanup_schedule": "3"}, 'write it as "03:00"'),
         ({"key_cleanup_older_than": -30}, "give 1 or more"),
         ({"key_cleanup_check_in": "Cleanup of app-1"}, "at most 50 of a-z"),
         ({"key_cleanup_policy": "age"}, "key_cleanup_accept_data_loss"),
         ({"key_cleanup_archive_key": KEY}, "name a file"),
-        ({"key_cleanup_archive_key": f"{KEY}\n{KEY[:-1]}", "key_cleanup_archive_key_file": key_file}, "openssl rand"),
+        ({**keyed, "key_cleanup_archive_key": f"{KEY}\n{KEY[:-1]}"}, "openssl rand"),
         ({"key_cleanup_archive_key_file": key_file}, f"cleanup new-key --archive-key {key_file}"),
-        ({"key_cleanup_config_file": str(tmp_path / "none.json")}, "run failover_prepare.yml first"),
+        ({**keyed, "key_cleanup_config_file": str(tmp_path / "none.json")}, "run failover_prepare.yml first"),
         ({"key_cleanup_scheduler": "auto", "key_cleanup_action": "daily"}, "key_cleanup_action must be one of"),
     ):
         done = play(ansible, daily(tmp_path, **more))
         assert done.returncode != 0
         assert hint in " ".join(done.output.split()), done.output
         assert KEY[:-1] not in done.output
-    assert tree(tmp_path / "host") == {}
+    assert (tree(tmp_path / "host"), Path(key_file).exists()) == ({}, False)
