@@ -22,7 +22,6 @@ from ..sessions.postgres_store import check_tables, regclass_text, table_identif
 from .archive import Archive, Batch, Header, look, path_of, read, runs
 from .keyfile import ArchiveKeys
 from .plan import CleanupSettings, read_identities, standing
-from .policy import SAFE_POLICY
 from .reconcile import reconcile_all
 from .run import columns_of, locked
 
@@ -139,8 +138,8 @@ def _groups_without_keys(
         if later.split("-")[1] < ours.run.split("-")[1]:
             continue
         header = look(path_of(settings.archives, later)).header
-        if from_iso(header.at) <= from_iso(ours.at) or header.policy == SAFE_POLICY.name:
-            continue  # nothing of it is needed, not even its key: the safe policy deletes no sender keys
+        if from_iso(header.at) <= from_iso(ours.at):
+            continue  # nothing of it is needed, not even its key
         read(path_of(settings.archives, later), _only_sender_keys(batches), archive_keys)
         place = [name for name, _kind in header.columns].index(keys.id)
         for company, rows in batches:
