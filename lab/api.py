@@ -109,6 +109,16 @@ class Lab(LabState):
         outcome: str = answer["outcome"]
         return outcome
 
+    def mute(self, company: str, collection: str, key_id: str, key: str, known: dict[str, Any]) -> dict[str, Any]:
+        """The company's phone mutes a chat: the version and hash (base64) that its app state has behind that, once the
+        device has read it. ``known``: version, hash and macs (by index) before.
+        """
+        change = {"collection": collection, "chat": self.contact_jid("contact-1"), "key_id": key_id, "key": key}
+        answer: dict[str, Any] = services.call_json(
+            self.need_standin().control_url + "/mute", {"to": self.jid(company), **change, "known": known}
+        )
+        return answer
+
     def messages(self, company: str) -> list[dict[str, Any]]:
         """Messages that the application decrypted."""
         answer = services.call_json(f"http://127.0.0.1:{self.need_app().port}/messages?company={company}")

@@ -15,7 +15,8 @@ description:
     not expired. The time of a key is when it was last written, and most types are written once and used for years.
   - Every row goes into an archive on this host before its deletion is committed. C(baileys-resilience cleanup restore)
     puts a run back, where nothing newer is.
-  - Companies that live on files or have no usable creds are passed over and named.
+  - Companies that live on files or have no usable creds are passed over and named. Of one that has no creds at all,
+    every key goes when none was written for O(orphan_days).
   - When more than O(max_share) of the keys of one company would go, and more than 10, nothing is deleted at all, and
     the module fails.
   - Ages are judged by the database's clock. Keys that somebody is writing are passed over, and clients do not wait.
@@ -82,6 +83,13 @@ options:
   keep_days:
     description:
       - Days after which an archive is removed.
+    type: float
+    default: 90.0
+  orphan_days:
+    description:
+      - Days after which all keys of a company go that has no creds, if none of them was written since. Other limits
+        than O(cap) do not hold for these. V(0) for never, otherwise 30 or more.
+      - A company that is not named in O(companies) is not looked at.
     type: float
     default: 90.0
 attributes:
@@ -187,6 +195,10 @@ companies:
           description: Share of its keys that may go.
           type: float
           returned: always
+        orphan:
+          description: Whether it has no creds and none of its keys was written for O(orphan_days), so that all go.
+          type: bool
+          returned: always
         passed_over:
           description: Why none of its keys goes. Empty where that is not so.
           type: str
@@ -253,6 +265,7 @@ from ansible_collections.baileys.resilience.plugins.module_utils._ansible import
     tables_spec,
 )
 from ansible_collections.baileys.resilience.plugins.module_utils._resilience.cleanup.choosing import NAMES, choose
+from ansible_collections.baileys.resilience.plugins.module_utils._resilience.cleanup.orphans import ORPHAN_DAYS
 from ansible_collections.baileys.resilience.plugins.module_utils._resilience.cleanup.plan import (
     CAP,
     MAX_SHARE,
@@ -279,6 +292,7 @@ def main() -> None:
             # a path, no secret
             "archive_key_file": {"type": "path", "no_log": False},
             "keep_days": {"type": "float", "default": 90.0},
+            "orphan_days": {"type": "float", "default": ORPHAN_DAYS},
             **postgres_spec(),
             **companies_spec(),
             **tables_spec(),
@@ -322,6 +336,7 @@ def cleanup_settings(params: Dict[str, Any]) -> CleanupSettings:
         params["max_share"],
         params["keep_days"],
         Path(archive_dir) if archive_dir else None,
+        params["orphan_days"],
         Path(key_file) if key_file else None,
     )
 
@@ -342,7 +357,7 @@ def days_of(retention: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
 def results_of(done: Cleaned) -> Dict[str, Any]:
     plan: Plan = done.plan
     companies: Dict[str, Any] = plan.as_dict()["companies"]
-    fields: List[str] = ["keys", "types", "share", "passed_over"]
+    fields: List[str] = ["keys", "types", "share", "orphan", "passed_over"]
     return {
         "run": done.run,
         "archive": done.archive,

@@ -127,6 +127,7 @@ def travel_cleanup() -> None:
         explain,
         keyfile,
         members,
+        orphans,
         plan,
         policy,
         reconcile,

@@ -6,9 +6,12 @@ from which everything old was deleted, as a plan with 30 days would have it.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from baileys_resilience.cleanup.plan import CleanupSettings
 from baileys_resilience.cleanup.restore import restore
 from baileys_resilience.cleanup.run import Cleaned, clean_up
 from baileys_resilience.postgres import ConnectParams
+from baileys_resilience.sessions.codec import bytes_of, encode_key
 from baileys_resilience.sessions.model import TableMapping
 from baileys_resilience.sessions.published import create_schema
 from lab import Lab, processes
@@ -28,6 +32,8 @@ BY_AGE = "962304"
 #: with and without what init-db makes
 RUNNING = {True: "962305", False: "962306"}
 MEMORIES, TOKENS = 30, 4
+#: of the app state: what a phone mutes is in it
+COLLECTION = "regular_high"
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +95,50 @@ def talk(lab: Lab, company: str, word: str) -> None:
     read(lab, "contact-1", f"{word}: {company} to the group")
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What a phone and its device both hold of the app state, in base64."""
+
+    key_id: str
+    key: str
+    version: int
+    hash: str
+    macs: dict[str, str]
+
+
+def app_state(lab: Lab, company: str) -> Shared:
+    """As the rows have it. A device without its version has seen nothing: 0."""
+    key_id = run(lab, "SELECT creds->>'myAppStateKeyId' FROM whatsapp_auth WHERE company_id = %s", company)[0][0]
+    key = value_of(lab, company, "app-state-sync-key", key_id).get("keyData", "")
+    state = value_of(lab, company, "app-state-sync-version", COLLECTION)
+    macs = {index: base64_of(entry["valueMac"]) for index, entry in state.get("indexValueMap", {}).items()}
+    return Shared(key_id, key, state.get("version", 0), base64_of(state.get("hash")), macs)
+
+
+def value_of(lab: Lab, company: str, key_type: str, key_id: str) -> dict[str, Any]:
+    rows = run(
+        lab, "SELECT value::text FROM whatsapp_keys WHERE (company_id, key_type, key_id) = (%s, %s, %s)",
+        company, key_type, key_id,
+    )  # fmt: skip
+    return dict(json.loads(encode_key(key_type, key_id, rows[0][0].encode()))) if rows else {}
+
+
+def base64_of(value: Any) -> str:
+    return base64.b64encode(bytes_of(value) or b"").decode()
+
+
+def mute(lab: Lab, company: str, before: Shared) -> tuple[int, str]:
+    """The phone mutes a chat. Returns the version and hash of the app state, which the device is to come to."""
+    known = {"version": before.version, "hash": before.hash, "macs": before.macs}
+    after = lab.mute(company, COLLECTION, before.key_id, before.key, known)
+    return after["version"], after["hash"]
+
+
+def times_asked(lab: Lab, company: str) -> int:
+    device = next(each for each in lab.devices() if each["jid"] == lab.jid(company))
+    return int(device["app_state_asked"].get(COLLECTION, 0))
+
+
 def read(lab: Lab, contact: str, text: str) -> None:
     def is_there() -> bool:
         inbox = lab.inbox(contact)
@@ -96,6 +146,12 @@ def read(lab: Lab, contact: str, text: str) -> None:
         return any(each.get("text") == text for each in inbox)
 
     processes.wait_until(is_there, f"{contact} reads {text!r}", 20)
+
+
+def has_synced(lab: Lab, company: str, theirs: tuple[int, str]) -> bool:
+    """Version and hash are what all changes that could be read add up to."""
+    ours = app_state(lab, company)
+    return (ours.version, ours.hash) == theirs
 
 
 def well(lab: Lab) -> bool:
@@ -113,6 +169,7 @@ def test_old_sessions_that_are_cleaned_up_and_started_again_miss_nothing(
     for company, days in DAYS.items():
         age(lab, company, days)
     before = next_pre_keys(lab)
+    shared = {company: app_state(lab, company) for company in DAYS}
     done = clean_up(settings(companies=list(DAYS)))
     cleaned(done)
     assert set(done.deleted) == set(DAYS)
@@ -120,6 +177,8 @@ def test_old_sessions_that_are_cleaned_up_and_started_again_miss_nothing(
     assert next_pre_keys(lab) == before, "no needless pre-keys were made"
     for company in DAYS:
         talk(lab, company, "after a cleanup")
+        theirs = mute(lab, company, shared[company])
+        processes.wait_until(partial(has_synced, lab, company, theirs), "the device reads what its phone changed", 20)
     assert {device["retries"] for device in lab.devices()} == {0}
 
 
@@ -153,9 +212,14 @@ def test_a_cleanup_and_its_restore_under_a_running_client_disturb_nothing(
 def test_the_same_sessions_without_everything_that_is_older_than_30_days_are_broken(lab: Lab) -> None:
     application(lab, "stop")
     age(lab, BY_AGE, 31)
-    before = next_pre_keys(lab)[BY_AGE]
+    before, shared = next_pre_keys(lab)[BY_AGE], app_state(lab, BY_AGE)
     run(lab, "DELETE FROM whatsapp_keys WHERE company_id = %s AND updated_at < now() - interval '30 days'", BY_AGE)
     application(lab, "start")
     assert lab.message(BY_AGE, "first contact", sender="a stranger") == "retry"
     assert lab.message(BY_AGE, "an old chat") == "retry"
     assert next_pre_keys(lab)[BY_AGE] > before
+    asked = times_asked(lab, BY_AGE)
+    theirs = mute(lab, BY_AGE, shared)
+    processes.wait_until(lambda: times_asked(lab, BY_AGE) == asked + 2, "the device asks, and asks again", 20)
+    assert lab.message(BY_AGE, "an old chat") == "retry", "it has gone on behind that"
+    assert not has_synced(lab, BY_AGE, theirs), "without its key a change cannot be read"

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from baileys_resilience import files
-from baileys_resilience.errors import NoSpace, NotWritable, ResilienceError, StoreError, UsageError
+from baileys_resilience.errors import Busy, NoSpace, NotWritable, ResilienceError, StoreError, UsageError
+from baileys_resilience.locks import held
 
 
 def names(directory: Path) -> list[str]:
@@ -198,3 +199,9 @@ def test_a_place_that_takes_no_files_is_named(tmp_path: Path) -> None:
         files.check_can_write("/sys/kernel/below", "look")
     assert denied.value.subject == "/sys/kernel"
     assert "check owner, mode and mount" in denied.value.hint
+
+
+def test_a_lock_that_may_not_be_opened_is_named() -> None:
+    with pytest.raises(NotWritable) as denied, held(Path("/sys/kernel/below"), 0.0, Busy("taken")):
+        pytest.fail("nobody may write there")
+    assert (denied.value.operation, denied.value.subject) == ("lock", "/sys/kernel/below")

@@ -2,6 +2,7 @@
 // The control API: what a tester does with a phone, and what can be asked about the state of things. JSON over HTTP.
 import { createServer } from "node:http";
 
+import { muteOnPhone } from "./appstate.mjs";
 import { scan } from "./pairing.mjs";
 import { outcomeOf, sendToDevice } from "./routing.mjs";
 
@@ -47,6 +48,7 @@ const routes = {
     const party = hub.world.contacts.get(contact) ?? [...hub.world.phones.values()].find(({ id }) => id === contact);
     return { messages: party?.inbox ?? [] };
   },
+  "POST /mute": (hub, { to, ...change }) => muteOnPhone(deviceOf(hub, to), change),
   "POST /contact": (hub, { id = DEFAULT_CONTACT }) => {
     const { pn, lid } = hub.world.contact(id);
     return { id, jid: pn, lid };

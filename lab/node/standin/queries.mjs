@@ -2,6 +2,7 @@
 // Answers to the client's iq stanzas. What is not known here gets an empty result, as Baileys needs no more.
 import { getBinaryNodeChildBuffer, getBinaryNodeChildUInt } from "baileys";
 
+import { answerAppState } from "./appstate.mjs";
 import { bareJid, bundleNode, child, children, node, now, readKeyNode, userOf } from "./nodes.mjs";
 
 /** @typedef {import("./nodes.mjs").BinaryNode} BinaryNode */
@@ -20,7 +21,7 @@ export function answerQuery(hub, connection, iq) {
     case "w:g2":
       return answerGroup(hub, iq);
     case "w:sync:app:state":
-      return answerAppState(iq);
+      return answerAppState(device, iq);
     case "privacy":
       return answerPrivacy(iq);
     case "abt":
@@ -116,15 +117,6 @@ function answerGroup(hub, iq) {
   const participants = [...members].map((jid) => node("participant", { jid }));
   const attrs = { id: group.split("@")[0], subject: "lab", creation: now(), s_t: now(), size: String(members.size) };
   return { content: [node("group", { ...attrs, addressing_mode: "pn" }, participants)] };
-}
-
-/** Every collection is up to date at the version that the client names. @param {BinaryNode} iq @returns {Reply} */
-function answerAppState(iq) {
-  const sync = /** @type {BinaryNode} */ (child(iq, "sync"));
-  const collections = children(sync).map(({ attrs }) =>
-    node("collection", { name: attrs.name, version: attrs.version ?? "0" }, []),
-  );
-  return { content: [node("sync", {}, collections)] };
 }
 
 /** @param {BinaryNode} iq @returns {Reply} */

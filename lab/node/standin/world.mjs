@@ -29,6 +29,10 @@ export class Device {
     this.retryCount = 0;
     /** Messages that the device has not answered yet, in order. @type {Map<string, Delivery>} */
     this.pending = new Map();
+    /** What the phone has changed, by collection. @type {Map<string, {version: number, content: Uint8Array}[]>} */
+    this.patches = new Map();
+    /** How often the device has asked for a collection. @type {Record<string, number>} */
+    this.asked = {};
   }
 
   /** Hands out one bundle, with a one-time pre-key as long as there are any. */
@@ -62,6 +66,7 @@ export class Device {
       pending: this.pending.size,
       delivered: this.deliveredCount,
       retries: this.retryCount,
+      app_state_asked: this.asked,
     };
   }
 }

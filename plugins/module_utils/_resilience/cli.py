@@ -282,6 +282,7 @@ def _cleanup(options: argparse.Namespace, settings: FailoverSettings, progress: 
             options.cap,
             options.max_share,
             options.keep,
+            orphan_days=options.orphans,
             archive_key_file=cleanup.key_file_of(options, settings.archive_key_file),
         )
         told = cleanup.dispatch(options, chosen, progress, teller)

@@ -41,12 +41,13 @@ def arm(phase: str) -> None:
     write_batch, tell_outcome, write_line = archive.Writer.batch, archive.Writer.outcome, archive.Writer.line
     writer: Any = archive.Writer
 
-    def batch(self: Any, content: archive.Batch) -> None:
+    def batch(self: Any, content: archive.Batch) -> int:
         if content.number == 2 and phase == "half a batch":
             self._stream = HalfWritten(self._stream)
-        write_batch(self, content)
+        size = write_batch(self, content)
         if content.number == 2 and phase == "before the commit":
             die()
+        return size
 
     def outcome(self: Any, number: int, word: str) -> None:
         if number == 2 and phase == "after the commit":

@@ -146,6 +146,7 @@ def test_a_check_that_found_something_reaches_a_human_once_and_only_when_it_is_t
 def test_keys_that_may_go_are_shown_deleted_and_put_back(lab: Lab, command: Command) -> None:
     company = lab.companies[0].id
     command("init-db")
+    command("prepare")
     assert lab.message(company, "before the cleanup") == "delivered"
     shown = answer(command("--json", "cleanup"))
     assert shown["number"] == shown["types"]["sender-key-memory"] > 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from baileys_resilience.clock import now_iso, to_iso, utc_now
-from baileys_resilience.errors import Busy
+from baileys_resilience.errors import Busy, StoreError
 from baileys_resilience.steps.lease import HostLease, Lease
 
 MARIA = Lease("20260101T030000-failover-1", "failover", "maria", "2026-01-01T03:00:00.000000Z")
@@ -152,3 +152,10 @@ def test_a_lease_file_that_cannot_be_read_counts_as_taken(lease: HostLease, tmp_
     with pytest.raises(Busy) as caught:
         lease.take(MARIA, cooldown_seconds=0)
     assert "unknown" in caught.value.cause
+
+
+def test_a_lease_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "active.json").symlink_to(tmp_path / "active.json")
+    with pytest.raises(StoreError) as caught:
+        HostLease(tmp_path).current()
+    assert (caught.value.operation, caught.value.subject) == ("read", str(tmp_path / "active.json"))

@@ -38,6 +38,7 @@ _RUN = re.compile(r"cleanup-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 _LEVEL = 3
 
 Row = List[Optional[str]]
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,10 @@ class Writer:
             raise translate_os_error(exc, "write archive", archive.path) from exc
         return Writer(archive.path, stream, archive.cipher)
 
-    def batch(self, batch: Batch) -> None:
+    def batch(self, batch: Batch) -> int:
+        """Returns how many bytes its rows are, uncompressed."""
         rows = [_dump(row) for row in batch.rows]
+        content = b"".join(rows)
         head = {
             "batch": batch.number,
             "company": batch.company,
@@ -169,9 +172,10 @@ class Writer:
             "epoch": batch.epoch,
             "xid": batch.xid,
             "rows": len(rows),
-            "sha256": hashlib.sha256(b"".join(rows)).hexdigest(),
+            "sha256": hashlib.sha256(content).hexdigest(),
         }
-        self._write(_dump(head) + b"".join(rows))
+        self._write(_dump(head) + content)
+        return len(content)
 
     def outcome(self, number: int, outcome: str) -> None:
         """On disk with whatever is written next: where it is lost, PostgreSQL is asked for it again."""
@@ -200,7 +204,7 @@ def _member(content: bytes) -> bytes:
 
 
 def _dump(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
+    return _ENCODER.encode(content).encode("utf-8", "surrogatepass") + b"\n"
 
 
 def look(path: Path) -> Archive:

@@ -19,6 +19,7 @@ from .choosing import NAMES, SAFE_NAME, choose
 from .explain import explain
 from .keyfile import ArchiveKeys, add_key
 from .members import has_begun, is_ended
+from .orphans import ORPHAN_DAYS
 from .plan import CAP, MAX_SHARE, CleanupSettings, Plan
 from .policy import Policy, rule_for
 from .restore import Restored, restore
@@ -66,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--archive-key", metavar="FILE", help="encrypt archives with the first key in it, read them with any of them"
+    )
+    parser.add_argument(
+        "--orphans",
+        type=_days,
+        default=ORPHAN_DAYS,
+        metavar="DAYS",
+        help="all keys of a company without creds go when none was written for so long (default: 90d; 0: never)",
     )
     parser.add_argument("--notify", action="store_true", help="with --apply: tell Sentry and Telegram what came of it")
     parser.add_argument(
@@ -150,7 +158,8 @@ def _planned(plan: Plan, policy: Policy) -> Told:
         if each.passed_over:
             lines.append(f"company {each.company}: nothing: {each.passed_over}")
         elif each.number:
-            lines.append(f"company {each.company}: {each.number} of {each.total} keys ({each.share:.1%})")
+            orphan = ": no creds, and none of them written for long" if each.is_orphan else ""
+            lines.append(f"company {each.company}: {each.number} of {each.total} keys ({each.share:.1%}){orphan}")
     for each in plan.too_much:
         lines.append(
             f"a run would stop: of company {each.company} {each.number} keys would go,"

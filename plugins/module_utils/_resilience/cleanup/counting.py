@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .._thirdparty import require
 from ..sessions.model import KeysTable, TableMapping
-from ..sessions.postgres_store import table_identifier
+from ..sessions.postgres_store import regclass_text, table_identifier
 from .policy import (
     GUARD_NO_MEMORY,
     GUARD_NOT_IN_USE,
@@ -28,13 +28,14 @@ _NUMBER = "^[0-9]{1,9}$"
 _NEXT_PRE_KEY = r'nextPreKeyId\\?": ?([0-9]{1,9})[,} ]'
 
 
-def removable(tables: TableMapping, policy: Policy = SAFE_POLICY) -> Any:
+def removable(tables: TableMapping, policy: Policy = SAFE_POLICY, next_pre_key: Optional[Any] = None) -> Any:
     """A boolean expression over the keys' table (by its own name): may this row go? Never null, and false where
-    anything is unknown.
+    anything is unknown. ``next_pre_key``: an expression for the id that the row's company gives to its next pre-key,
+    which is otherwise looked up in its creds for each row.
     """
     sql = require("psycopg2.sql")
     cases = [
-        sql.SQL("WHEN {} THEN {}").format(sql.Literal(rule.key_type), _conditions(rule, tables))
+        sql.SQL("WHEN {} THEN {}").format(sql.Literal(rule.key_type), _conditions(rule, tables, next_pre_key))
         for rule in policy.rules.values()
         if rule.counts and (tables.keys.updated_at or rule.clock == OWN_TIMESTAMP)
     ]
@@ -43,6 +44,45 @@ def removable(tables: TableMapping, policy: Policy = SAFE_POLICY) -> Any:
     return sql.SQL("coalesce(CASE {}::text {} ELSE false END, false)").format(
         _column(tables.keys, "type"), sql.SQL(" ").join(cases)
     )
+
+
+def next_pre_key_of(tables: TableMapping, company: str) -> Any:
+    """For rows of one company: PostgreSQL looks its creds up once for all of them."""
+    sql = require("psycopg2.sql")
+    return _next_pre_key(tables, sql.Literal(company))
+
+
+def known_next_pre_keys(cursor: Any, tables: TableMapping, policy: Policy) -> Optional[Any]:
+    """For rows of all companies: what their creds say now, as a table of constants. None where no rule asks for it."""
+    if not any(GUARD_NOT_IN_USE in rule.guards for rule in policy.rules.values()):
+        return None
+    sql = require("psycopg2.sql")
+    auth = tables.auth
+    cursor.execute(
+        sql.SQL(
+            "SELECT coalesce(jsonb_object_agg(company, next), '{{}}')::text FROM (SELECT {company}::text AS company,"
+            " min(substring({creds}::text from {pattern})::bigint) AS next FROM {table}"
+            " WHERE {company} IS NOT NULL GROUP BY 1) AS known"
+        ).format(
+            company=sql.Identifier(auth.company),
+            creds=sql.Identifier(auth.creds),
+            pattern=sql.Literal(_NEXT_PRE_KEY),
+            table=table_identifier(auth.table),
+        )
+    )
+    return sql.SQL("({}::jsonb ->> {}::text)::bigint").format(
+        sql.Literal(cursor.fetchone()[0]), _column(tables.keys, "company")
+    )
+
+
+def columns_of(cursor: Any, table: str) -> List[Tuple[str, str]]:
+    """Name and type of each column that is stored as it was sent: generated ones make themselves again."""
+    cursor.execute(
+        "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass(%s)"
+        " AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
+        (regclass_text(table),),
+    )
+    return list(cursor.fetchall())
 
 
 def facts(tables: TableMapping) -> List[Any]:
@@ -68,7 +108,7 @@ def _column(keys: KeysTable, option: str) -> Any:
     return sql.SQL("{}.{}").format(table_identifier(keys.table), sql.Identifier(getattr(keys, option)))
 
 
-def _conditions(rule: Rule, tables: TableMapping) -> Any:
+def _conditions(rule: Rule, tables: TableMapping, next_pre_key: Optional[Any]) -> Any:
     sql = require("psycopg2.sql")
     keys, limit = tables.keys, sql.Literal(rule.retention_days)
     if rule.clock == OWN_TIMESTAMP:
@@ -77,16 +117,16 @@ def _conditions(rule: Rule, tables: TableMapping) -> Any:
         conditions = [
             sql.SQL("{}::timestamptz < now() - {} * interval '1 day'").format(_column(keys, "updated_at"), limit)
         ]
-    conditions += [_GUARDS[guard](tables, limit) for guard in rule.guards]
+    conditions += [_GUARDS[guard](tables, limit, next_pre_key) for guard in rule.guards]
     return sql.SQL("({})").format(sql.SQL(" AND ").join(conditions))
 
 
-def _not_the_index(tables: TableMapping, _limit: Any) -> Any:
+def _not_the_index(tables: TableMapping, _limit: Any, _next: Any) -> Any:
     sql = require("psycopg2.sql")
     return sql.SQL("{}::text <> {}").format(_column(tables.keys, "id"), sql.Literal(TCTOKEN_INDEX))
 
 
-def _sender_quiet(tables: TableMapping, limit: Any) -> Any:
+def _sender_quiet(tables: TableMapping, limit: Any, _next: Any) -> Any:
     """What is named but cannot be read is no proof of silence."""
     sql = require("psycopg2.sql")
     return sql.SQL("({older} OR position({name} in {value}::text) = 0)").format(
@@ -96,22 +136,22 @@ def _sender_quiet(tables: TableMapping, limit: Any) -> Any:
     )
 
 
-def _no_memory(tables: TableMapping, _limit: Any) -> Any:
+def _no_memory(tables: TableMapping, _limit: Any, _next: Any) -> Any:
     sql = require("psycopg2.sql")
     return sql.SQL("{} IS NULL").format(_memory_of_group(tables))
 
 
-def _not_in_use(tables: TableMapping, _limit: Any) -> Any:
+def _not_in_use(tables: TableMapping, _limit: Any, next_pre_key: Optional[Any]) -> Any:
     sql = require("psycopg2.sql")
     return sql.SQL("CASE WHEN {id}::text ~ {number} THEN {id}::text::bigint < {next} - {in_use} ELSE false END").format(
         id=_column(tables.keys, "id"),
         number=sql.Literal(_NUMBER),
-        next=_next_pre_key(tables),
+        next=next_pre_key or _next_pre_key(tables),
         in_use=sql.Literal(PRE_KEYS_IN_USE),
     )
 
 
-_GUARDS: Dict[str, Callable[[TableMapping, Any], Any]] = {
+_GUARDS: Dict[str, Callable[[TableMapping, Any, Any], Any]] = {
     GUARD_NOT_THE_INDEX: _not_the_index,
     GUARD_SENDER_QUIET: _sender_quiet,
     GUARD_NO_MEMORY: _no_memory,
@@ -138,7 +178,7 @@ def _memory_of_group(tables: TableMapping) -> Any:
     )
 
 
-def _next_pre_key(tables: TableMapping) -> Any:
+def _next_pre_key(tables: TableMapping, company: Optional[Any] = None) -> Any:
     """The lowest where a table without its primary key has several creds of the company."""
     sql = require("psycopg2.sql")
     auth = tables.auth
@@ -150,7 +190,7 @@ def _next_pre_key(tables: TableMapping) -> Any:
         pattern=sql.Literal(_NEXT_PRE_KEY),
         table=table_identifier(auth.table),
         company=sql.Identifier(auth.company),
-        of_company=_column(tables.keys, "company"),
+        of_company=company or _column(tables.keys, "company"),
     )
 
 

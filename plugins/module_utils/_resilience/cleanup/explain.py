@@ -14,8 +14,9 @@ from ..errors import UsageError
 from ..postgres import session
 from ..sessions.postgres_store import check_tables, table_identifier
 from .counting import facts
+from .orphans import orphans_among
 from .plan import CleanupSettings, read_identities, standing
-from .policy import KeyFacts, judge, rule_for
+from .policy import KeyFacts, Verdict, judge, rule_for
 
 _OPERATION = "explain key"
 
@@ -54,6 +55,8 @@ def explain(settings: CleanupSettings, key: str) -> List[Explanation]:
             )
         companies = [company for company, _facts in found]
         creds, stores = read_identities(cursor, settings, companies), standing(cursor, settings, companies)
+        without = [company for company in companies if company not in creds]
+        orphans = orphans_among(cursor, settings.tables, settings.orphan_days, without)
     rule = rule_for(key_type, settings.policy)
     explained = []
     for company, each in found:
@@ -61,6 +64,8 @@ def explain(settings: CleanupSettings, key: str) -> List[Explanation]:
         _identity, passed_over = creds.get(company, ("", "the company has no creds, which can be lost by accident"))
         if stores[company][1]:
             passed_over = "the company lives on files: its rows are a copy of before"
+        elif company in orphans:
+            passed_over, verdict = "", Verdict(True, f"no creds, and no key written for {settings.orphan_days:g} days")
         may_go, why = (False, passed_over) if passed_over else (verdict.may_go, verdict.why)
         explained.append(Explanation(company, key_type, key_id, may_go, why, rule.source, each.written_age))
     return explained

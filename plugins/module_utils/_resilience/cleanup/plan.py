@@ -19,8 +19,9 @@ from ..sessions.model import TableMapping
 from ..sessions.postgres_store import check_tables, table_identifier
 from ..sessions.published import PublishedStore, published_readable
 from ..sessions.record import CLEANUP_ARCHIVES, FILES, StoreRecord
-from .counting import removable
+from .counting import known_next_pre_keys, removable
 from .keyfile import ArchiveKeys, read_keys
+from .orphans import ORPHAN_DAYS, SHORTEST_ORPHAN_DAYS, orphans_among, text_bytes
 from .policy import SAFE_POLICY, Policy
 from .room import Room, in_order, read_room
 
@@ -39,7 +40,8 @@ BATCH_ROWS = 1000
 @dataclass(frozen=True)
 class CleanupSettings:
     """``companies`` None: all. ``cap``: at most so many keys a run. ``max_share``: of a company's keys, above which a
-    run stops. ``keep_days``: how long archives stay. ``archive_key_file``: the keys with which they are encrypted.
+    run stops. ``keep_days``: how long archives stay. ``orphan_days``: how long no key of a company without creds was
+    written before all of them go; 0: they stay. ``archive_key_file``: the keys with which archives are encrypted.
     """
 
     database: ConnectParams
@@ -51,6 +53,7 @@ class CleanupSettings:
     max_share: float = MAX_SHARE
     keep_days: float = 90.0
     archive_dir: Optional[Path] = None
+    orphan_days: float = ORPHAN_DAYS
     archive_key_file: Optional[Path] = None
 
     @property
@@ -73,6 +76,8 @@ class CleanupSettings:
         _check("cap", self.cap, 1, 10**9, "keys")
         _check("max_share", self.max_share, 0.0, 1.0, "of a company's keys")
         _check("keep_days", self.keep_days, 1.0, 36500.0, "days")
+        if self.orphan_days != 0:
+            _check("orphan_days", self.orphan_days, SHORTEST_ORPHAN_DAYS, 36500.0, "days, or 0 for never")
         if self.companies is not None and not self.companies:
             raise UsageError(
                 "the list is empty",
@@ -91,18 +96,21 @@ def _check(name: str, value: float, lowest: float, highest: float, what: str) ->
 
 @dataclass
 class CompanyPlan:
-    """``counts``: keys that may go by type, of ``total``. ``ages``: all its keys by age bucket. ``passed_over``: why
-    none of them goes. ``identity``: a digest of the company's public identity key, which tells a company that was
-    paired anew.
+    """``counts``: keys that may go by type, of ``total``. ``largest``: by type, how many bytes the largest of them
+    is as a text. ``ages``: all its keys by age bucket. ``passed_over``: why none of them goes. ``identity``: a digest
+    of the company's public identity key, which tells a company that was paired anew. ``is_orphan``: it has no creds,
+    and all its keys go.
     """
 
     company: str
     total: int = 0
     counts: Dict[str, int] = field(default_factory=dict)
+    largest: Dict[str, int] = field(default_factory=dict)
     ages: Dict[str, int] = field(default_factory=dict)
     passed_over: str = ""
     identity: str = ""
     epoch: int = 0
+    is_orphan: bool = False
 
     @property
     def number(self) -> int:
@@ -118,7 +126,11 @@ class CompanyPlan:
         return 0 if self.passed_over else sum(self.counts.get(each, 0) for each in NEVER_DELETED)
 
     def is_too_much(self, max_share: float) -> bool:
-        """Whoever raises the share has said that the mirror and a failover need not believe it."""
+        """Whoever raises the share has said that the mirror and a failover need not believe it. No failover believes
+        that an orphan is a session.
+        """
+        if self.is_orphan:
+            return False
         if self.never_deleted > FEW_NEVER_DELETED and max_share <= MAX_SHARE:
             return True
         return self.number > SMALL_NUMBER and self.share > max_share
@@ -212,6 +224,7 @@ class Plan:
                     "number": each.number,
                     "share": round(each.share, 4),
                     "passed_over": each.passed_over,
+                    "orphan": each.is_orphan and not each.passed_over,
                 }
                 for each in self.companies
             },
@@ -265,25 +278,29 @@ def _counted(cursor: Any, settings: CleanupSettings) -> Dict[str, CompanyPlan]:
         chosen = sql.SQL("WHERE {}::text = ANY({})").format(
             sql.Identifier(keys.company), sql.Literal(list(settings.companies))
         )
+    next_pre_key = known_next_pre_keys(cursor, settings.tables, settings.policy)
     cursor.execute(
         sql.SQL(
-            "SELECT {}::text, {}::text, {}, count(*), count(*) FILTER (WHERE {}) FROM {} {} GROUP BY 1, 2, 3"
+            "SELECT {company}::text, {type}::text, {bucket}, count(*), count(*) FILTER (WHERE {may_go}),"
+            " coalesce(max({size}) FILTER (WHERE {may_go}), 0) FROM {table} {chosen} GROUP BY 1, 2, 3"
         ).format(
-            sql.Identifier(keys.company),
-            sql.Identifier(keys.type),
-            age_bucket(keys),
-            removable(settings.tables, settings.policy),
-            table_identifier(keys.table),
-            chosen,
+            company=sql.Identifier(keys.company),
+            type=sql.Identifier(keys.type),
+            bucket=age_bucket(keys),
+            may_go=removable(settings.tables, settings.policy, next_pre_key),
+            size=text_bytes(cursor, keys),
+            table=table_identifier(keys.table),
+            chosen=chosen,
         )
     )
     found: Dict[str, CompanyPlan] = {}
-    for company, key_type, bucket, count, may_go in cursor.fetchall():
+    for company, key_type, bucket, count, may_go, largest in cursor.fetchall():
         plan = found.setdefault(company, CompanyPlan(company))
         plan.total += count
         plan.ages[bucket] = plan.ages.get(bucket, 0) + count
         if may_go:
             plan.counts[key_type] = plan.counts.get(key_type, 0) + may_go
+            plan.largest[key_type] = max(plan.largest.get(key_type, 0), largest)
     for company in settings.companies or ():
         found.setdefault(company, CompanyPlan(company, passed_over="it has no keys"))
     return found
@@ -295,6 +312,11 @@ def _judge_creds(cursor: Any, settings: CleanupSettings, found: Mapping[str, Com
         identity, problem = identities.get(company, ("", "it has no creds, which can be lost by accident"))
         plan.identity = identity
         plan.passed_over = plan.passed_over or problem
+    without = sorted(company for company in found if company not in identities)
+    for company, orphan in orphans_among(cursor, settings.tables, settings.orphan_days, without).items():
+        plan = found[company]
+        plan.is_orphan, plan.passed_over = True, ""
+        plan.counts, plan.largest = orphan.counts, orphan.largest
 
 
 def read_identities(cursor: Any, settings: CleanupSettings, companies: Sequence[str]) -> Dict[str, Tuple[str, str]]:

@@ -20,10 +20,11 @@ from ..progress import Progress, Silent
 from ..sessions.model import KeysTable
 from ..sessions.postgres_store import check_tables, regclass_text, table_identifier
 from .archive import Archive, Batch, Header, look, path_of, read, runs
+from .counting import columns_of
 from .keyfile import ArchiveKeys
 from .plan import CleanupSettings, read_identities, standing
 from .reconcile import reconcile_all
-from .run import columns_of, locked
+from .run import locked
 
 _OPERATION = "restore keys"
 _MEMORY, _SENDER_KEY = "sender-key-memory", "sender-key"
@@ -112,11 +113,13 @@ def _other_lives(cursor: Any, settings: CleanupSettings, lives: Mapping[str, Tup
     refused = {}
     for company, (then_identity, then_epoch) in lives.items():
         epoch, is_on_files = now[company]
-        identity, problem = identities.get(company, ("", "it has no creds"))
+        identity, problem = identities.get(company, ("", "it has no creds" if then_identity else ""))
         if is_on_files:
             problem = "it lives on files: what is put back would be lost when it comes back"
         elif epoch != then_epoch:
             problem = f"it has moved since (epoch {then_epoch} then, {epoch} now): these keys are of before"
+        elif not problem and identity and not then_identity:
+            problem = "it had no creds then and has some now: nobody can tell whether these keys are theirs"
         elif not problem and identity != then_identity:
             problem = "it was paired anew since: these keys belong to its former identity"
         if problem:

@@ -21,10 +21,11 @@ from ..locks import held
 from ..postgres import session
 from ..progress import Progress, Silent
 from ..sessions.model import KeysTable
-from ..sessions.postgres_store import regclass_text, table_identifier
+from ..sessions.postgres_store import table_identifier
 from ..steps.lease import HostLease
 from . import archive
-from .counting import removable
+from .counting import columns_of, next_pre_key_of, removable
+from .orphans import orphaned
 from .plan import BATCH_ROWS, CleanupSettings, CompanyPlan, Plan, make_plan, standing
 from .reconcile import reconcile_all
 from .room import Room, read_room, vacuum_advice
@@ -39,6 +40,12 @@ LOCKED_SECONDS = 2.0
 #: at the same hour, each with its own companies: they take turns.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('baileys_resilience'), hashtext('cleanup'))"
 TURN_SECONDS = 20.0
+#: A batch that a crash of the server takes back is in the archive all the same, so no commit waits for its disk. What a
+#: client commits later brings these to the disk, too; the end of the run waits for all.
+_SETTINGS = (
+    "SET LOCAL row_security = off; SET LOCAL synchronous_commit = off;"
+    f" SET LOCAL idle_in_transaction_session_timeout = '{LOCKED_SECONDS * 1000:.0f}ms'"
+)
 _NOT_AVAILABLE = "55P03"
 #: The memory of a group goes before its sender keys: what is there twice harms nobody, a memory without its key does.
 _FIRST = ("sender-key-memory",)
@@ -176,23 +183,14 @@ def _carry_out(connection: Any, settings: CleanupSettings, done: Cleaned, progre
                 if number:
                     done.deleted.setdefault(company.company, {})[key_type] = number
                     progress.note("deleted", company=company.company, type=key_type, keys=number)
+        batches.make_durable()
         writer.line({"run_ended": "done", "deleted": done.number})
     finally:
         writer.close()
 
 
-def columns_of(cursor: Any, table: str) -> List[Tuple[str, str]]:
-    """Name and type of each column that is stored as it was sent: generated ones make themselves again."""
-    cursor.execute(
-        "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass(%s)"
-        " AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
-        (regclass_text(table),),
-    )
-    return list(cursor.fetchall())
-
-
-#: A batch is in memory, and its rows are locked while they travel: 1,000 memories of large groups are 100 MB. The first
-#: few of a company's type tell how large its rows are.
+#: A batch is in memory, and its rows are locked while they travel: 1,000 memories of large groups are 100 MB. Where the
+#: largest row that the plan has met forbids a full batch, the first few of the company's type tell how large they are.
 BATCH_BYTES = 4 * 1024 * 1024
 FIRST_ROWS = 50
 
@@ -210,7 +208,8 @@ class _Batches:
 
     def delete(self, company: CompanyPlan, key_type: str, left: int) -> int:
         """At most what was planned, and at most ``left``. Returns how many went."""
-        deleted, behind, limit = 0, "", FIRST_ROWS
+        deleted, behind = 0, ""
+        limit = BATCH_ROWS if company.largest[key_type] * BATCH_ROWS <= BATCH_BYTES else FIRST_ROWS
         most = min(left, company.counts[key_type])
         while deleted < most:
             number, size, behind = self._batch(company, key_type, behind, min(limit, BATCH_ROWS, most - deleted))
@@ -220,23 +219,29 @@ class _Batches:
             limit = max(1, min(4 * limit, BATCH_BYTES * number // size))
         return deleted
 
+    def make_durable(self) -> None:
+        """A commit that waits has all before it on the server's disk, and on that of a synchronous standby."""
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT pg_current_xact_id()")
+        self._connection.commit()
+
     def _batch(self, company: CompanyPlan, key_type: str, behind: str, limit: int) -> Tuple[int, int, str]:
-        """Number of the keys that went, about how many bytes they were, and the id of the last."""
+        """Number of the keys that went, how many bytes they were, and the id of the last."""
         with self._connection.cursor() as cursor:
             try:
                 found = self._lock_rows(cursor, company, key_type, behind, limit)
                 if not found:
                     return 0, 0, ""
                 self._number += 1
-                self._delete_rows(cursor, company, key_type, [row[:2] for row in found])
+                self._delete_rows(cursor, [row[:2] for row in found])
                 began = time.monotonic()
-                self._archive(cursor, company, key_type, [list(row[3:]) for row in found])
+                size = self._archive(cursor, company, key_type, [list(row[3:]) for row in found])
                 self._commit(time.monotonic() - began)
             finally:
                 if not self._connection.closed:  # or the reason would be hidden
                     self._connection.rollback()
         self._writer.outcome(self._number, archive.COMMITTED)
-        return len(found), sum(len(text) for row in found for text in row if text), found[-1][2]
+        return len(found), size, found[-1][2]
 
     def _commit(self, archived_seconds: float) -> None:
         psycopg2 = require("psycopg2")
@@ -255,7 +260,7 @@ class _Batches:
     def _wait_for_turn(self, cursor: Any) -> None:
         psycopg2 = require("psycopg2")
         try:
-            cursor.execute(f"SET LOCAL lock_timeout = '{TURN_SECONDS * 1000:.0f}ms'; {_LOCK}")
+            cursor.execute(f"{_SETTINGS}; SET LOCAL lock_timeout = '{TURN_SECONDS * 1000:.0f}ms'; {_LOCK}")
         except psycopg2.Error as exc:
             if exc.pgcode != _NOT_AVAILABLE:
                 raise
@@ -272,16 +277,12 @@ class _Batches:
         sql = require("psycopg2.sql")
         self._wait_for_turn(cursor)
         HostLease(self._settings.state_dir).check_free(_OPERATION)
-        cursor.execute(
-            "SET LOCAL row_security = off; SET LOCAL lock_timeout = '5s';"
-            f" SET LOCAL idle_in_transaction_session_timeout = '{LOCKED_SECONDS * 1000:.0f}ms'"
-        )
         if standing(cursor, self._settings, [company.company])[company.company] != (company.epoch, False):
             return []  # it moves, or has moved: its rows are not the session any more
         cursor.execute(
             sql.SQL(
-                "SELECT tableoid::text, ctid::text, {id}::text, {columns} FROM {table} WHERE {conditions}{behind}"
-                " ORDER BY {id} LIMIT {limit} FOR UPDATE SKIP LOCKED"
+                "SET LOCAL lock_timeout = '5s'; SELECT tableoid::text, ctid::text, {id}::text, {columns} FROM {table}"
+                " WHERE {conditions}{behind} ORDER BY {id} LIMIT {limit} FOR UPDATE SKIP LOCKED"
             ).format(
                 id=sql.Identifier(self._keys.id),
                 columns=sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(each)) for each in self._columns),
@@ -295,17 +296,18 @@ class _Batches:
         )
         return list(cursor.fetchall())
 
-    def _delete_rows(self, cursor: Any, company: CompanyPlan, key_type: str, places: Sequence[Tuple[str, str]]) -> None:
-        """Partition by partition: two of them may have a row at the same place."""
+    def _delete_rows(self, cursor: Any, places: Sequence[Tuple[str, str]]) -> None:
+        """Rows that this transaction has locked, so they are still what was judged. Partition by partition: two of them
+        may have a row at the same place.
+        """
         sql = require("psycopg2.sql")
         gone = 0
         for table in sorted({table for table, _place in places}):
             cursor.execute(
-                sql.SQL("DELETE FROM {} WHERE ctid = ANY({}::tid[]) AND tableoid = {}::oid AND {}").format(
+                sql.SQL("DELETE FROM {} WHERE ctid = ANY({}::tid[]) AND tableoid = {}::oid").format(
                     table_identifier(self._keys.table),
                     sql.Literal([place for its_table, place in places if its_table == table]),
                     sql.Literal(table),
-                    self._conditions(company, key_type),
                 )
             )
             gone += cursor.rowcount
@@ -324,12 +326,18 @@ class _Batches:
             sql.Literal(company.company),
             sql.Identifier(self._keys.type),
             sql.Literal(key_type),
-            removable(self._settings.tables, self._settings.policy),
+            self._may_go(company),
         )
 
-    def _archive(self, cursor: Any, company: CompanyPlan, key_type: str, rows: List[archive.Row]) -> None:
+    def _may_go(self, company: CompanyPlan) -> Any:
+        tables = self._settings.tables
+        if company.is_orphan:
+            return orphaned(tables, self._settings.orphan_days, company.company)
+        return removable(tables, self._settings.policy, next_pre_key_of(tables, company.company))
+
+    def _archive(self, cursor: Any, company: CompanyPlan, key_type: str, rows: List[archive.Row]) -> int:
         cursor.execute("SELECT pg_current_xact_id()::text")
         xid = cursor.fetchone()[0]
-        self._writer.batch(
+        return self._writer.batch(
             archive.Batch(self._number, company.company, key_type, company.identity, company.epoch, xid, rows)
         )

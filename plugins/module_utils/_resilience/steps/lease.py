@@ -18,7 +18,7 @@ from typing import Iterator, Optional
 
 from ..clock import age_seconds, seconds_left
 from ..errors import Busy
-from ..files import FILE_MODE, fsync_directory, make_private_directory, write_json
+from ..files import FILE_MODE, fsync_directory, make_private_directory, translate_os_error, write_json
 from .journal import Journal, RunState
 
 _PATIENCE_SECONDS = 1.0
@@ -149,3 +149,5 @@ def _read(path: Path) -> Optional[Lease]:
         return None
     except TypeError as exc:
         raise ValueError(str(exc)) from exc
+    except OSError as exc:
+        raise translate_os_error(exc, "read", path) from exc
