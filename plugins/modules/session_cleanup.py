@@ -74,6 +74,12 @@ options:
     description:
       - Directory of the archives. Left out, C(cleanup) in O(state_dir).
     type: path
+  archive_key_file:
+    description:
+      - File on the host with the keys of encrypted archives, root's alone (0600). Each line is a key, 32 random bytes
+        as base64 or hex. The first encrypts, all of them decrypt. Left out, archives are in the clear.
+      - Without its key nobody can read an archive, so keep a copy of this file elsewhere.
+    type: path
   keep_days:
     description:
       - Days after which an archive is removed.
@@ -283,6 +289,8 @@ def main() -> None:
             "cap": {"type": "int", "default": CAP},
             "max_share": {"type": "float", "default": MAX_SHARE},
             "archive_dir": {"type": "path"},
+            # a path, no secret
+            "archive_key_file": {"type": "path", "no_log": False},
             "keep_days": {"type": "float", "default": 90.0},
             "orphan_days": {"type": "float", "default": ORPHAN_DAYS},
             **postgres_spec(),
@@ -311,6 +319,7 @@ def main() -> None:
 
 def cleanup_settings(params: Dict[str, Any]) -> CleanupSettings:
     archive_dir: Optional[str] = params["archive_dir"]
+    key_file: Optional[str] = params["archive_key_file"]
     policy = choose(
         params["policy"],
         older_than_days=params["older_than"],
@@ -328,6 +337,7 @@ def cleanup_settings(params: Dict[str, Any]) -> CleanupSettings:
         params["keep_days"],
         Path(archive_dir) if archive_dir else None,
         params["orphan_days"],
+        Path(key_file) if key_file else None,
     )
 
 

@@ -121,9 +121,12 @@ def travel_cleanup() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.cleanup import (  # noqa: F401
         archive,
         choosing,
+        cipher,
         commands,
         counting,
         explain,
+        keyfile,
+        members,
         orphans,
         plan,
         policy,

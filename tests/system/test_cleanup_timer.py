@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.timeout(600)
 
 JOB = "baileys-resilience-cleanup"
 CONFIG = "/etc/baileys-resilience/failover.json"
+KEY_FILE = "/etc/baileys-resilience/archive.key"
 ROOT_CERTIFICATE = "/etc/baileys-resilience/root.crt"
 COMMAND = ["/usr/bin/python3", "-m", "baileys_resilience.cli"]
 STATE_DIR = "/var/lib/baileys-resilience"
@@ -83,14 +86,16 @@ def test_the_timer_is_due_at_three_in_utc_and_its_service_cleans_up_in_its_sandb
     host: Host, database: Cluster, play: Play
 ) -> None:
     assert host.run("date", "+%z").stdout.strip() == "+0545"
-    assert "changed=0" not in play().output
+    keyed = partial(play, key_cleanup_archive_key_file=KEY_FILE, key_cleanup_archive_key=secrets.token_hex(32))
+    assert "changed=0" not in keyed().output
     assert next_run(host).endswith("03:00:00 UTC")
-    assert "changed=0" in play().output
+    assert "changed=0" in keyed().output
     host.run("systemctl", "start", f"{JOB}.service")
     assert left(database) == 100
     assert "20 keys deleted by policy safe" in host.run("journalctl", "--unit", JOB, "--output=cat").stdout
-    modes = host.run("find", f"{STATE_DIR}/cleanup", "-printf", "%y%m\\n").stdout.split()
-    assert modes == ["d700", "f600"]
+    modes = host.run("find", f"{STATE_DIR}/cleanup", "-printf", "%y%m%f\\n").stdout.split()
+    assert [each[:4] for each in modes] == ["d700", "f600"]
+    assert modes[1].endswith(".enc")
     assert "changed=0" not in play(key_cleanup_state="absent").output
     assert host.run("systemctl", "cat", f"{JOB}.timer", check=False).returncode != 0
 

@@ -283,6 +283,7 @@ def _cleanup(options: argparse.Namespace, settings: FailoverSettings, progress: 
             options.max_share,
             options.keep,
             orphan_days=options.orphans,
+            archive_key_file=cleanup.key_file_of(options, settings.archive_key_file),
         )
         told = cleanup.dispatch(options, chosen, progress, teller)
     return Answer(told.content, told.lines, told.exit_code)

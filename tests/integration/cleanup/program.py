@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cleanup that kills itself in a phase: PHASE STATE_DIR HOST PORT DB USER, the password on stdin."""
+"""A cleanup that kills itself in a phase: PHASE STATE_DIR KEY_FILE HOST PORT DB USER, the password on stdin."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HalfWritten:
 
 def arm(phase: str) -> None:
     """Let the process die there, in its second batch where there are several."""
-    write_batch, tell_outcome = archive.Writer.batch, archive.Writer.outcome
+    write_batch, tell_outcome, write_line = archive.Writer.batch, archive.Writer.outcome, archive.Writer.line
     writer: Any = archive.Writer
 
     def batch(self: Any, content: archive.Batch) -> int:
@@ -59,7 +59,7 @@ def arm(phase: str) -> None:
     def line(self: Any, content: Any) -> None:
         if phase == "before the end" and "run_ended" in content:
             die()
-        self._write(archive._dump(content))
+        write_line(self, content)
         if phase == "begun" and "format" in content:
             die()
 
@@ -67,11 +67,13 @@ def arm(phase: str) -> None:
 
 
 def main() -> None:
-    phase, state_dir, host, port, dbname, user = sys.argv[1:]
+    phase, state_dir, key_file, host, port, dbname, user = sys.argv[1:]
     params = ConnectParams(host, int(port), dbname, user, sys.stdin.readline().rstrip("\n"))
     run.BATCH_ROWS = BATCH_ROWS
     arm(phase)
-    run.clean_up(CleanupSettings(params, TableMapping(), Path(state_dir)))
+    run.clean_up(
+        CleanupSettings(params, TableMapping(), Path(state_dir), archive_key_file=Path(key_file) if key_file else None)
+    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import pytest
 from baileys_resilience.cleanup import archive
 from baileys_resilience.cleanup.choosing import choose
 from baileys_resilience.cleanup.commands import _archives
+from baileys_resilience.cleanup.members import Members
 from baileys_resilience.cleanup.restore import restore
 from baileys_resilience.cleanup.run import clean_up
 from baileys_resilience.clock import utc_now
@@ -185,7 +186,7 @@ def test_one_damaged_archive_does_not_hide_the_others(aged: Database, settings: 
 @pytest.mark.parametrize("name", ["company", "epoch", "xid", "type"])
 def test_a_batch_that_lacks_something_is_a_sentence(aged: Database, settings: Settings, name: str) -> None:
     path = Path(clean_up(settings(cap=5)).archive)
-    begin, batch, *rest = [b"".join(lines) for _end, lines in archive._members(path)]
+    begin, batch, *rest = [b"".join(lines) for _end, lines in Members(path)]
     batch = batch.replace(f'"{name}"'.encode(), b'"x"', 1)
     path.write_bytes(b"".join(map(archive._member, [begin, batch, *rest])))
     with pytest.raises(VerificationFailed, match="damaged"):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -211,6 +212,32 @@ def test_a_cleanup_tells_what_came_of_it_when_it_is_told_to(lab: Lab, tmp_path: 
     assert "sender-key-memory: 1" in done
     assert "before, written: " in done
     assert "the session tables take " in done
+
+
+def test_archives_are_encrypted_with_the_key_that_the_configuration_names(lab: Lab, tmp_path: Path) -> None:
+    key = tmp_path / "archive.key"
+    config = write_settings(lab, tmp_path / "failover.json", archive_key_file=str(key))
+    said = ""
+
+    def command(*words: str, exits: int = 0) -> str:
+        nonlocal said
+        argv = [sys.executable, "-m", "baileys_resilience.cli", "--config", str(config), *words]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == exits, done.stdout + done.stderr
+        said += done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert "cleanup new-key --archive-key" in command("cleanup", exits=3)
+    assert "keep a copy of that file" in command("cleanup", "new-key")
+    done = command("cleanup", "--apply", "--cap", "1")
+    (run,) = re.findall(r"cleanup restore (\S+)$", done, re.MULTILINE)
+    assert f"{run}.jsonl.gz.enc" in done
+    assert f"{run}.jsonl.gz.enc" in command("copies")
+    other = tmp_path / "other.key"
+    command("cleanup", "new-key", "--archive-key", str(other))
+    assert f"{other} has" in command("cleanup", "restore", run, "--archive-key", str(other), exits=3)
+    assert f"1 keys of {run} put back" in command("cleanup", "restore", run)
+    assert not [each for each in (key, other) if each.read_text().strip() in said]
 
 
 def an_app_state_key(lab: Lab) -> str:

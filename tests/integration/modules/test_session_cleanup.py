@@ -67,6 +67,7 @@ def test_what_cannot_be_meant_or_would_be_too_much_fails_with_its_hint(
         ({"cap": 0}, "0 is not possible", "1 to"),
         ({"session_tables": {"keys": {"updated_at": "changed_at"}}}, "changed_at", "there are: "),
         ({"archive_dir": "/proc/cleanup"}, "/proc/cleanup", "HINT"),
+        ({"archive_key_file": str(tmp_path / "none")}, "there is no such file", "cleanup new-key"),
     ]
     tasks = [task(MODULE, **{**good, **options}) for options, _says, _hint in bad]
     results = ansible.play([*tasks, task(MODULE, check=True, **{**good, "max_share": 0.1})]).results

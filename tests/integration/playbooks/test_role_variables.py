@@ -87,9 +87,11 @@ def test_companies_of_other_hosts_are_known_even_under_limit(settings: dict[str,
 
 
 def test_one_prefix_and_one_directory_of_commands_move_everything(tmp_path: Path, ansible_env: dict[str, str]) -> None:
-    moved = "baileys_resilience_prefix=/srv/resilience", "baileys_resilience_bin_dir=/srv/bin"
+    named = {"prefix": "/srv/resilience", "bin_dir": "/srv/bin", "archive_key_file": "/srv/archive.key"}
+    moved = [f"baileys_resilience_{name}={value}" for name, value in named.items()]
     settings = written(tmp_path, ansible_env, *[word for each in moved for word in ("-e", each)])
     assert settings["load_check"]["script"] == "/srv/resilience/share/load_check.mjs"
+    assert settings_from_dict(settings).archive_key_file == "/srv/archive.key"
     assert " /srv/bin/baileys-resilience --config " in (tmp_path / "baileys-resilience-mirror").read_text("utf-8")
     toolkit = yaml.safe_load((ROLE.parent / "toolkit" / "defaults" / "main.yml").read_text("utf-8"))
     assert toolkit["toolkit_prefix"] == load("vars/main.yml")["__failover_prefix"]

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +22,7 @@ from tests.support.synthetic import make_companies
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "key_cleanup"
 MIX = {"session": 100, "sender-key-memory": 20}
+KEY = base64.b64encode(bytes(range(32))).decode()
 
 
 def play(ansible: Ansible, variables: dict[str, Any], *arguments: str) -> Played:
@@ -68,6 +71,32 @@ def test_a_run_touches_the_companies_of_its_host(ansible: Ansible, database: Dat
     assert database.params.password not in would.output + did.output
 
 
+def test_archives_are_encrypted_with_the_key_of_the_inventory(
+    ansible: Ansible, database: Database, tmp_path: Path
+) -> None:
+    database.fill(*make_companies(1, MIX))
+    database.run("UPDATE whatsapp_keys SET updated_at = now() WHERE key_type = 'session'")
+    key, older = (base64.b64encode(secrets.token_bytes(32)).decode() for _ in range(2))
+    file, state = tmp_path / "archive.key", tmp_path / "state"
+    variables = {f"key_cleanup_{name}": value for name, value in login(database.params).items()}
+    variables.update(
+        key_cleanup_state_dir=str(state), key_cleanup_archive_key_file=str(file), key_cleanup_archive_key=key
+    )
+    would = play(ansible, variables, "--check", "--diff", "-vvv")
+    assert changed(would) == 2
+    assert (file.exists(), state.exists()) == (False, False)
+    did = play(ansible, variables, "--diff", "-vvv")
+    assert changed(did) == 2
+    assert (file.read_text(), file.stat().st_mode & 0o777) == (f"{key}\n", 0o600)
+    (archived,) = (state / "cleanup").glob("*.enc")
+    assert f"restore {archived.name.split('.')[0]} --archive-key {file}" in " ".join(did.output.split())
+    assert changed(play(ansible, variables)) == 0
+    assert changed(play(ansible, {**variables, "key_cleanup_archive_key": f"{older}\n{key}"})) == 1
+    assert file.read_text() == f"{older}\n{key}\n"
+    assert [each.read_text() for each in tmp_path.glob("archive.key.*")] == [f"{key}\n"], "a key is never thrown away"
+    assert key not in would.output + did.output
+
+
 def daily(tmp_path: Path, **more: Any) -> dict[str, Any]:
     host = tmp_path / "host"
     host.mkdir(exist_ok=True)
@@ -90,13 +119,16 @@ def test_a_daily_run_is_installed_once_and_removed(ansible: Ansible, tmp_path: P
     line = (host / "baileys-resilience-cleanup").read_text().splitlines()[-1]
     assert line.startswith('0,15,30,45 * * * * root test "$(date -u +\\%H:\\%M)" = "03:00" && /usr/local/bin/')
     assert "cleanup --apply --notify --retention sender-key-memory=60 --cap 10000 --max-share 0.2 --keep 90" in line
-    assert changed(play(ansible, {**variables, "key_cleanup_check_in": "cleanup-app-1"})) == 1
+    keyed = {"key_cleanup_archive_key_file": str(tmp_path / "archive.key"), "key_cleanup_archive_key": KEY}
+    assert changed(play(ansible, {**variables, **keyed, "key_cleanup_check_in": "cleanup-app-1"})) == 2
     told = (host / "baileys-resilience-cleanup").read_text()
-    assert "--retention sender-key-memory=60 --check-in cleanup-app-1 --daily-at 03:00 --cap" in told
+    assert "--retention sender-key-memory=60 --check-in cleanup-app-1 --daily-at 03:00 --archive-key" in told
+    assert f"--archive-key {tmp_path / 'archive.key'} --cap" in told
     assert changed(play(ansible, {**variables, "key_cleanup_companies": ["9623 01"]})) == 1, "fewer than the host has"
     assert "--notify --company '9623 01' --retention" in (host / "baileys-resilience-cleanup").read_text()
-    assert changed(play(ansible, {**variables, "key_cleanup_state": "absent"})) == 1
+    assert changed(play(ansible, {**variables, **keyed, "key_cleanup_state": "absent"})) == 1
     assert tree(host) == {}
+    assert (tmp_path / "archive.key").exists(), "archives stay, so their key does"
 
 
 def test_the_job_runs_at_its_time_in_utc_wherever_the_host_is(ansible: Ansible, tmp_path: Path) -> None:
@@ -120,15 +152,21 @@ def test_the_job_runs_at_its_time_in_utc_wherever_the_host_is(ansible: Ansible, 
 
 
 def test_what_cannot_be_meant_is_refused_before_anything_is_written(ansible: Ansible, tmp_path: Path) -> None:
+    key_file = str(tmp_path / "archive.key")
+    keyed = {"key_cleanup_archive_key": KEY, "key_cleanup_archive_key_file": key_file}
     for more, hint in (
         ({"key_cleanup_schedule": "3"}, 'write it as "03:00"'),
         ({"key_cleanup_older_than": -30}, "give 1 or more"),
         ({"key_cleanup_check_in": "Cleanup of app-1"}, "at most 50 of a-z"),
         ({"key_cleanup_policy": "age"}, "key_cleanup_accept_data_loss"),
-        ({"key_cleanup_config_file": str(tmp_path / "none.json")}, "run failover_prepare.yml first"),
+        ({"key_cleanup_archive_key": KEY}, "name a file"),
+        ({**keyed, "key_cleanup_archive_key": f"{KEY}\n{KEY[:-1]}"}, "openssl rand"),
+        ({"key_cleanup_archive_key_file": key_file}, f"cleanup new-key --archive-key {key_file}"),
+        ({**keyed, "key_cleanup_config_file": str(tmp_path / "none.json")}, "run failover_prepare.yml first"),
         ({"key_cleanup_scheduler": "auto", "key_cleanup_action": "daily"}, "key_cleanup_action must be one of"),
     ):
         done = play(ansible, daily(tmp_path, **more))
         assert done.returncode != 0
         assert hint in " ".join(done.output.split()), done.output
-    assert tree(tmp_path / "host") == {}
+        assert KEY[:-1] not in done.output
+    assert (tree(tmp_path / "host"), Path(key_file).exists()) == ({}, False)

@@ -4,42 +4,38 @@
 """What a cleanup removes, kept: one file a run (docs/formats/cleanup.md says what is in it).
 
 A batch is on disk before its deletion commits, so a row is in the table or in the archive at any moment, and after a
-kill perhaps in both. Each batch is a gzip member of its own, which says in its header how long it is: so a member that
-a kill cut off is told from one that a disk has spoilt, and only the first may be overwritten.
+kill perhaps in both. Each batch is a member of its own (members.py), encrypted where there is a key (cipher.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
 import secrets
-import struct
-import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..clock import from_iso
-from ..errors import StoreError, UsageError, VerificationFailed
+from ..errors import Misconfigured, StoreError, UsageError
 from ..files import FILE_MODE, fsync_directory, make_private_directory, translate_os_error
+from .cipher import CIPHER, CONTENT, END, Cipher, encryption_with
+from .cipher import VERSION as CIPHER_VERSION
+from .keyfile import NO_KEYS, ArchiveKeys
+from .members import Members, damaged, packed
 
 FORMAT = "baileys-resilience/cleanup-archive"
 VERSION = 1
 SUFFIX = ".jsonl.gz"
+ENCRYPTED_SUFFIX = f"{SUFFIX}.enc"
 COMMITTED, ROLLED_BACK = "committed", "rolled_back"
 KEEP_DAYS = 90.0
 
 _RUN = re.compile(r"cleanup-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 #: fast, and keys are random bytes that no level makes much smaller
 _LEVEL = 3
-#: RFC 1952: magic, deflate, an extra field; no time; no system. In the extra field, ours: length of the member, CRC32
-_GZIP = struct.Struct("<HBBIBB H2sH 4s4s")
-#: the last member is one short line
-_LONGEST_END = 4096
-_EXTRA, _OURS, _NO_SYSTEM = 4, b"BR", 255
 
 Row = List[Optional[str]]
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -79,6 +75,7 @@ Sink = Callable[[Batch], None]
 class Archive:
     """``keys``: number of keys that were deleted. ``ended``: how the run came to its end, empty where a kill was that.
     ``undecided``: the batch of which nobody has found out what became of it. ``good_bytes``: up to where it is whole.
+    ``key``: id of the key that it is encrypted with, empty where it is not.
     """
 
     path: Path
@@ -87,6 +84,8 @@ class Archive:
     ended: str = ""
     undecided: Optional[Batch] = None
     good_bytes: int = 0
+    key: str = ""
+    cipher: Optional[Cipher] = field(default=None, compare=False, repr=False)
 
 
 def new_run(at: str) -> str:
@@ -95,7 +94,9 @@ def new_run(at: str) -> str:
 
 
 def path_of(directory: Path, run: str) -> Path:
-    """Raises UsageError for what is no run: it becomes a file's name."""
+    """Of the archive that is there, or would be in the clear. Raises UsageError for what is no run: it becomes a file's
+    name.
+    """
     if not _RUN.fullmatch(run):
         raise UsageError(
             "is no run of a cleanup",
@@ -103,36 +104,45 @@ def path_of(directory: Path, run: str) -> Path:
             subject=repr(run),
             hint="baileys-resilience cleanup archives lists those that are there",
         )
-    return directory / f"{run}{SUFFIX}"
+    encrypted = directory / f"{run}{ENCRYPTED_SUFFIX}"
+    return encrypted if os.path.lexists(encrypted) else directory / f"{run}{SUFFIX}"
 
 
 def runs(directory: Path) -> List[str]:
     """Oldest first."""
     try:
-        names = sorted(os.listdir(directory))
+        names = os.listdir(directory)
     except FileNotFoundError:
         return []
     except OSError as exc:
         raise translate_os_error(exc, "list archives", directory) from exc
-    found = [name[: -len(SUFFIX)] for name in names if name.endswith(SUFFIX)]
-    return [name for name in found if _RUN.fullmatch(name)]
+    found = {name.split(".")[0] for name in names if name.endswith((SUFFIX, ENCRYPTED_SUFFIX))}
+    return sorted(name for name in found if _RUN.fullmatch(name))
 
 
 class Writer:
     """Appends to one archive. When :meth:`batch` and :meth:`line` return, that is on disk."""
 
-    def __init__(self, path: Path, stream: BinaryIO) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, cipher: Optional[Cipher] = None) -> None:
         self.path = path
         self._stream = stream
+        self._cipher = cipher
 
     @staticmethod
-    def create(directory: Path, header: Header) -> Writer:
-        """Raises NotWritable or NoSpace while nothing is deleted yet."""
-        path = path_of(make_private_directory(directory), header.run)
+    def create(directory: Path, header: Header, keys: ArchiveKeys = NO_KEYS) -> Writer:
+        """Encrypted with the first of ``keys``. Raises NotWritable or NoSpace while nothing is deleted yet."""
+        head = {"format": FORMAT, "version": VERSION, **asdict(header)}
+        cipher = None
+        if keys.first is not None:
+            head["encryption"] = encryption_with(keys.first)
+            cipher = Cipher(keys.first, head["encryption"], _member(_dump(head)))
+        suffix = SUFFIX if cipher is None else ENCRYPTED_SUFFIX
+        path = path_of(make_private_directory(directory), header.run).with_name(f"{header.run}{suffix}")
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
             writer = Writer(path, os.fdopen(descriptor, "wb", buffering=0))
-            writer.line({"format": FORMAT, "version": VERSION, **asdict(header)})
+            writer.line(head)
+            writer._cipher = cipher
             fsync_directory(directory)
         except OSError as exc:
             raise translate_os_error(exc, "write archive", path) from exc
@@ -148,7 +158,7 @@ class Writer:
             stream.seek(0, os.SEEK_END)
         except OSError as exc:
             raise translate_os_error(exc, "write archive", archive.path) from exc
-        return Writer(archive.path, stream)
+        return Writer(archive.path, stream, archive.cipher)
 
     def batch(self, batch: Batch) -> int:
         """Returns how many bytes its rows are, uncompressed."""
@@ -172,10 +182,11 @@ class Writer:
         self._write(_dump({"ended": number, "outcome": outcome}), durably=False)
 
     def line(self, content: Mapping[str, Any]) -> None:
-        self._write(_dump(content))
+        self._write(_dump(content), kind=END if "run_ended" in content else CONTENT)
 
-    def _write(self, content: bytes, *, durably: bool = True) -> None:
-        member = memoryview(_member(content))
+    def _write(self, content: bytes, *, durably: bool = True, kind: int = CONTENT) -> None:
+        packed_content = _member(content)
+        member = memoryview(packed_content if self._cipher is None else self._cipher.seal(packed_content, kind))
         try:
             while member:
                 member = member[self._stream.write(member) :]
@@ -189,41 +200,33 @@ class Writer:
 
 
 def _member(content: bytes) -> bytes:
-    packer = zlib.compressobj(_LEVEL, wbits=-15)
-    body = packer.compress(content) + packer.flush()
-    end = struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)
-    return _head(_GZIP.size + len(body) + len(end)) + body + end
-
-
-def _head(member_bytes: int) -> bytes:
-    length = struct.pack("<I", member_bytes)
-    check = struct.pack("<I", zlib.crc32(length))
-    return _GZIP.pack(0x8B1F, 8, _EXTRA, 0, 0, _NO_SYSTEM, 12, _OURS, 8, length, check)
-
-
-def _length_of(path: Path, head: bytes) -> int:
-    """Of the member that begins with it."""
-    length = int(struct.unpack("<I", _GZIP.unpack(head)[-2])[0])
-    if head != _head(length):
-        raise damaged(path, "the header of a member does not fit")
-    return length
+    return packed(content, _LEVEL)
 
 
 def _dump(content: Any) -> bytes:
     return _ENCODER.encode(content).encode("utf-8", "surrogatepass") + b"\n"
 
 
-def read(path: Path, sink: Optional[Sink] = None) -> Archive:
+def look(path: Path) -> Archive:
+    """What everybody may read: the header, and which key it takes to read the rest. Raises VerificationFailed."""
+    for _end, lines in Members(path):
+        return _begun(path, _head_of(path, lines))
+    raise damaged(path, "it has no beginning")
+
+
+def read(path: Path, sink: Optional[Sink] = None, keys: ArchiveKeys = NO_KEYS) -> Archive:
     """Read all of an archive; ``sink`` gets each batch that was committed, one at a time. Raises VerificationFailed
-    where it is damaged anywhere but at a cut end.
+    where it is damaged anywhere but at a cut end, Misconfigured where ``keys`` lack its key.
     """
     archive: Optional[Archive] = None
+    members = Members(path)
     number = 0
-    for end, lines in _members(path):
+    for end, lines in members:
         content = [_parsed(path, line) for line in lines]
         head: Dict[str, Any] = content[0] if content and isinstance(content[0], dict) else {}
         if archive is None:
-            archive = Archive(path, _header(path, head))
+            archive = _begun(path, head)
+            archive.cipher = members.cipher = _cipher(archive, head, members.first, keys)
         elif archive.undecided is None and head.get("batch") == number + 1:
             number += 1
             archive.undecided = _batch(archive, head, lines[1:], content[1:])
@@ -247,61 +250,40 @@ def _decide(archive: Archive, outcome: str, sink: Optional[Sink]) -> None:
             sink(batch)
 
 
-def has_begun(path: Path) -> bool:
-    """Whether its first member is whole. Without it, its run was cut off, or its disk was full, before any deletion."""
-    with _opened(path) as stream:
-        head = stream.read(_GZIP.size)
-        return len(head) == _GZIP.size and stream.seek(0, os.SEEK_END) >= _length_of(path, head)
+def _head_of(path: Path, lines: Sequence[bytes]) -> Dict[str, Any]:
+    head = _parsed(path, lines[0]) if lines else {}
+    return head if isinstance(head, dict) else {}
 
 
-def is_ended(path: Path) -> bool:
-    """Whether its run came to its end, told by the last member alone. False where :func:`read` has to be asked."""
-    with _opened(path) as stream:
-        start = max(0, stream.seek(0, os.SEEK_END) - _LONGEST_END)
-        stream.seek(start)
-        tail = stream.read()
-    place = tail.rfind(_head(0)[:4])
-    member = tail[place:] if place >= 0 else b""
-    if member[: _GZIP.size] != _head(len(member)):
-        return False
-    try:
-        return b'"run_ended"' in zlib.decompress(member, wbits=31)
-    except zlib.error:
-        return False
+def _begun(path: Path, head: Mapping[str, Any]) -> Archive:
+    header, encryption = _header(path, head), head.get("encryption")
+    if encryption is None:
+        return Archive(path, header)
+    if not isinstance(encryption, dict) or not isinstance(encryption.get("key"), str):
+        raise damaged(path, "its beginning does not say with which key it is encrypted")
+    known = {"cipher": CIPHER, "version": CIPHER_VERSION}
+    if {name: encryption.get(name) for name in known} != known:
+        raise _of_another_version(path, "another encryption than this version knows")
+    return Archive(path, header, key=encryption["key"])
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    try:
-        with path.open("rb") as stream:
-            yield stream
-    except FileNotFoundError as exc:
-        raise UsageError(
-            "there is no such archive",
+def _cipher(archive: Archive, head: Mapping[str, Any], first: bytes, keys: ArchiveKeys) -> Optional[Cipher]:
+    """None for an archive in the clear."""
+    if not archive.key:
+        return None
+    key = keys.get(archive.key)
+    if key is None:
+        raise Misconfigured(
+            f"it is encrypted with key {archive.key}, and {keys.described()}",
             operation="read archive",
-            subject=str(path),
-            hint="baileys-resilience cleanup archives lists those that are there",
-        ) from exc
-    except OSError as exc:
-        raise translate_os_error(exc, "read archive", path) from exc
-
-
-def _members(path: Path) -> Iterator[Tuple[int, List[bytes]]]:
-    """The lines of each gzip member, with where it ends in the file. Ends at a member that is cut off."""
-    with _opened(path) as stream:
-        while True:
-            head = stream.read(_GZIP.size)
-            if len(head) < _GZIP.size:
-                return
-            length = _length_of(path, head)
-            member = head + stream.read(length - len(head))
-            if len(member) < length:
-                return
-            try:
-                text = zlib.decompress(member, wbits=31)
-            except zlib.error as exc:
-                raise damaged(path, str(exc)) from exc
-            yield stream.tell(), text.splitlines(keepends=True)
+            subject=str(archive.path),
+            hint="name the file that holds this key (archive_key_file, --archive-key), or put the key into that file as"
+            " a further line. Where it is lost, so is what this archive holds: move the file away, and cleanups go on",
+        )
+    try:
+        return Cipher(key, head["encryption"], first)
+    except ValueError as exc:
+        raise damaged(archive.path, str(exc)) from exc
 
 
 def _parsed(path: Path, line: bytes) -> Any:
@@ -315,18 +297,22 @@ def _header(path: Path, head: Mapping[str, Any]) -> Header:
     if head.get("format") != FORMAT:
         raise damaged(path, f"it is no {FORMAT}")
     if head.get("version") != VERSION:
-        raise StoreError(
-            f"it is of version {head.get('version')}, this is version {VERSION}",
-            operation="read archive",
-            subject=str(path),
-            hint="use the version of baileys-resilience that wrote it, or a later one",
-        )
+        raise _of_another_version(path, f"version {head.get('version')}, this is version {VERSION}")
     names = ("run", "at", "policy", "database", "table")
     try:
         columns = [(str(name), str(kind)) for name, kind in head["columns"]]
         return Header(**{name: str(head[name]) for name in names}, columns=columns)
     except (KeyError, TypeError, ValueError) as exc:
         raise damaged(path, f"its beginning lacks {exc}") from exc
+
+
+def _of_another_version(path: Path, what: str) -> StoreError:
+    return StoreError(
+        f"it is of {what}",
+        operation="read archive",
+        subject=str(path),
+        hint="use the version of baileys-resilience that wrote it, or a later one",
+    )
 
 
 def _batch(archive: Archive, head: Mapping[str, Any], lines: Sequence[bytes], rows: List[Row]) -> Batch:
@@ -343,15 +329,6 @@ def _batch(archive: Archive, head: Mapping[str, Any], lines: Sequence[bytes], ro
     return Batch(int(head["batch"]), key_type=values.pop("type"), rows=rows, **values)
 
 
-def damaged(path: Path, cause: str) -> VerificationFailed:
-    return VerificationFailed(
-        f"the archive is damaged: {cause}",
-        operation="read archive",
-        subject=str(path),
-        hint="nothing was put back from it; take the file from a backup of this host",
-    )
-
-
 def expire(directory: Path, keep_days: float, at: str) -> List[str]:
     """Remove archives of runs that are older than that ``at`` (the server's clock). Returns their runs."""
     removed = []
@@ -360,7 +337,10 @@ def expire(directory: Path, keep_days: float, at: str) -> List[str]:
         began = from_iso(f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}T{stamp[9:11]}:{stamp[11:13]}:{stamp[13:15]}Z")
         if (from_iso(at) - began).total_seconds() <= keep_days * 86400:
             continue
-        remove(path_of(directory, run))
+        for suffix in (SUFFIX, ENCRYPTED_SUFFIX):
+            path = directory / f"{run}{suffix}"
+            if os.path.lexists(path):
+                remove(path)
         removed.append(run)
     return removed
 

@@ -9,13 +9,16 @@ import argparse
 import re
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Dict, List, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from ..errors import ResilienceError, UsageError
 from ..progress import Progress
 from . import archive
 from .choosing import NAMES, SAFE_NAME, choose
 from .explain import explain
+from .keyfile import ArchiveKeys, add_key
+from .members import has_begun, is_ended
 from .orphans import ORPHAN_DAYS
 from .plan import CAP, MAX_SHARE, CleanupSettings, Plan
 from .policy import Policy, rule_for
@@ -24,7 +27,7 @@ from .room import ages_line, megabytes
 from .run import Cleaned, clean_up, dry_run
 from .telling import Teller, room_lines
 
-ACTIONS = ("restore", "archives")
+ACTIONS = ("restore", "archives", "new-key")
 #: as of a check that finds something wrong
 STOPPED = 3
 
@@ -38,7 +41,10 @@ class Told:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "action", nargs="?", choices=ACTIONS, help="put back what a run deleted, or list what is archived"
+        "action",
+        nargs="?",
+        choices=ACTIONS,
+        help="put back what a run deleted, list what is archived, or make a key for archives",
     )
     parser.add_argument("run", nargs="?", metavar="RUN_ID", help="with restore: the run")
     how = parser.add_mutually_exclusive_group()
@@ -58,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--keep", type=_days, default=archive.KEEP_DAYS, metavar="DAYS", help="keep archives so long (default: 90d)"
+    )
+    parser.add_argument(
+        "--archive-key", metavar="FILE", help="encrypt archives with the first key in it, read them with any of them"
     )
     parser.add_argument(
         "--orphans",
@@ -103,6 +112,11 @@ def policy_of(options: argparse.Namespace) -> Policy:
     )
 
 
+def key_file_of(options: argparse.Namespace, configured: str) -> Optional[Path]:
+    name = options.archive_key or configured
+    return Path(name) if name else None
+
+
 def dispatch(options: argparse.Namespace, settings: CleanupSettings, progress: Progress, teller: Teller) -> Told:
     """``settings`` are of :func:`policy_of` and the other options."""
     if (options.action == "restore") != bool(options.run):
@@ -117,11 +131,13 @@ def dispatch(options: argparse.Namespace, settings: CleanupSettings, progress: P
         )
     if options.action == "archives":
         return _archives(settings)
+    if options.action == "new-key":
+        return _new_key(settings)
     if options.explain:
         explained = explain(settings, options.explain)
         return Told({"keys": [vars(each) for each in explained]}, [each.sentence() for each in explained])
     if options.apply:
-        return _cleaned(_applied(options, settings, progress, teller), teller)
+        return _cleaned(_applied(options, settings, progress, teller), teller, options.archive_key)
     return _planned(dry_run(settings), settings.policy)
 
 
@@ -154,7 +170,7 @@ def _planned(plan: Plan, policy: Policy) -> Told:
     return Told(plan.as_dict(), lines, STOPPED if plan.too_much else 0)
 
 
-def _cleaned(done: Cleaned, teller: Teller) -> Told:
+def _cleaned(done: Cleaned, teller: Teller, key_file: Optional[str]) -> Told:
     lines = [f"{done.number} keys deleted by policy {done.plan.policy}; {done.left} that may go are left"]
     for company, kinds in sorted(done.deleted.items()):
         lines.append(f"company {company}: " + ", ".join(f"{name} {number}" for name, number in sorted(kinds.items())))
@@ -163,7 +179,10 @@ def _cleaned(done: Cleaned, teller: Teller) -> Told:
     ]
     lines += room_lines(done)
     if done.run:
-        lines.append(f"archived in {done.archive}; take it back with: baileys-resilience cleanup restore {done.run}")
+        with_key = f" --archive-key {key_file}" if key_file else ""
+        lines.append(
+            f"archived in {done.archive}; take it back with: baileys-resilience cleanup restore {done.run}{with_key}"
+        )
     lines += [f"the archive of {run}, which was cut off, was brought to its end" for run in done.reconciled]
     lines += [f"archive of {run} removed: it has expired" for run in done.expired]
     lines += [f"{each.service}: {each.detail}" for each in teller.deliveries]
@@ -187,19 +206,46 @@ def _restored(done: Restored) -> Told:
 
 
 def _archives(settings: CleanupSettings) -> Told:
-    found: List[Dict[str, Any]] = []
-    for run in archive.runs(settings.archives):
-        found.append({"run": run, "at": "", "policy": "", "keys": 0})
-        path = archive.path_of(settings.archives, run)
-        try:
-            if not archive.has_begun(path):
-                found[-1]["ended"] = "cut off before it deleted anything: the next run removes it"
-                continue
-            kept = archive.read(path)
-        except ResilienceError as exc:
-            found[-1].update(ended=f"{exc.cause}; {exc.hint}", error=exc.as_dict())
-            continue
-        ended = kept.ended or "not brought to its end: the next run does it"
-        found[-1].update(at=kept.header.at, policy=kept.header.policy, keys=kept.keys, ended=ended)
-    lines = ["\t".join(str(each[name]) for name in ("run", "at", "policy", "keys", "ended")) for each in found]
-    return Told({"archives": found}, lines, STOPPED if any("error" in each for each in found) else 0)
+    """A key file that is missing or wrong is told; the list needs none."""
+    keys = settings.keys_for_reading()
+    found = [_archived(archive.path_of(settings.archives, run), run, keys) for run in archive.runs(settings.archives)]
+    names = ("run", "at", "policy", "keys", "ended", "encrypted_with")
+    lines = ["\t".join("?" if each[name] is None else str(each[name]) for name in names).rstrip() for each in found]
+    failed = bool(keys.problem) or any("error" in each for each in found)
+    content = {"archives": found, "key_file": {"keys": keys.ids, "problem": keys.problem}}
+    return Told(content, [*lines, *filter(None, [keys.problem])], STOPPED if failed else 0)
+
+
+def _archived(path: Path, run: str, keys: ArchiveKeys) -> Dict[str, Any]:
+    """``keys`` is null where nobody can count them without the key."""
+    found: Dict[str, Any] = {"run": run, "at": "", "policy": "", "keys": 0, "ended": "", "encrypted_with": ""}
+    try:
+        if not has_begun(path):
+            return {**found, "ended": "cut off before it deleted anything: the next run removes it"}
+        kept = archive.look(path)
+        found.update(at=kept.header.at, policy=kept.header.policy, encrypted_with=kept.key)
+        if kept.key and keys.get(kept.key) is None:
+            what = "ended" if is_ended(path) else "not brought to its end: the next run with its key does it"
+            return {**found, "keys": None, "ended": f"{what}; {keys.described()}"}
+        kept = archive.read(path, keys=keys)
+    except ResilienceError as exc:
+        return {**found, "ended": f"{exc.cause}; {exc.hint}", "error": exc.as_dict()}
+    return {**found, "keys": kept.keys, "ended": kept.ended or "not brought to its end: the next run does it"}
+
+
+def _new_key(settings: CleanupSettings) -> Told:
+    path = settings.archive_key_file
+    if path is None:
+        raise UsageError(
+            "no file was named",
+            operation="make archive key",
+            hint="baileys-resilience cleanup new-key --archive-key /etc/baileys-resilience/archive.key",
+        )
+    identity, older = add_key(path)
+    lines = [
+        f"key {identity} is in {path}: runs that are given this file encrypt their archives with it",
+        "keep a copy of that file where this host's disk is not: without it, nobody can read these archives",
+    ]
+    if older:
+        lines.append(f"older keys in it, for what they encrypted: {older}")
+    return Told({"key": identity, "file": str(path), "older": older}, lines)

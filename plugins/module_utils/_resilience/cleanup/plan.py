@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .._thirdparty import require
-from ..errors import CredsInvalid, Misconfigured, ReadOnly, UsageError
+from ..errors import CredsInvalid, Misconfigured, ReadOnly, ResilienceError, UsageError
 from ..postgres import ConnectParams, server_now
 from ..sessions.codec import bytes_of, encode_creds, sha256
 from ..sessions.info import age_bucket
@@ -20,6 +20,7 @@ from ..sessions.postgres_store import check_tables, table_identifier
 from ..sessions.published import PublishedStore, published_readable
 from ..sessions.record import CLEANUP_ARCHIVES, FILES, StoreRecord
 from .counting import known_next_pre_keys, removable
+from .keyfile import ArchiveKeys, read_keys
 from .orphans import ORPHAN_DAYS, SHORTEST_ORPHAN_DAYS, orphans_among, text_bytes
 from .policy import SAFE_POLICY, Policy
 from .room import Room, in_order, read_room
@@ -40,7 +41,7 @@ BATCH_ROWS = 1000
 class CleanupSettings:
     """``companies`` None: all. ``cap``: at most so many keys a run. ``max_share``: of a company's keys, above which a
     run stops. ``keep_days``: how long archives stay. ``orphan_days``: how long no key of a company without creds was
-    written before all of them go; 0: they stay.
+    written before all of them go; 0: they stay. ``archive_key_file``: the keys with which archives are encrypted.
     """
 
     database: ConnectParams
@@ -53,10 +54,22 @@ class CleanupSettings:
     keep_days: float = 90.0
     archive_dir: Optional[Path] = None
     orphan_days: float = ORPHAN_DAYS
+    archive_key_file: Optional[Path] = None
 
     @property
     def archives(self) -> Path:
         return self.archive_dir or self.state_dir / CLEANUP_ARCHIVES
+
+    def archive_keys(self) -> ArchiveKeys:
+        """Raises Misconfigured for a key file that is missing, or is none."""
+        return read_keys(self.archive_key_file)
+
+    def keys_for_reading(self) -> ArchiveKeys:
+        """Without a file that is right none, and why: what is in the clear is read all the same."""
+        try:
+            return self.archive_keys()
+        except ResilienceError as exc:
+            return ArchiveKeys(problem=f"{exc.subject}: {exc.cause}; {exc.hint}")
 
     def check(self) -> None:
         """Raises UsageError for numbers that cannot be meant."""

@@ -11,7 +11,9 @@ from .._thirdparty import require
 from ..errors import Busy
 from ..postgres import translated
 from ..sessions.postgres_store import table_identifier
-from .archive import COMMITTED, ROLLED_BACK, Archive, Batch, Writer, has_begun, is_ended, path_of, read, remove, runs
+from .archive import COMMITTED, ROLLED_BACK, Archive, Batch, Writer, path_of, read, remove, runs
+from .keyfile import ArchiveKeys
+from .members import has_begun, is_ended
 from .plan import CleanupSettings
 
 #: transaction ids that the server does not know, or has forgotten
@@ -20,18 +22,21 @@ _UNKNOWN = ("22023",)
 
 def reconcile_all(connection: Any, settings: CleanupSettings) -> List[str]:
     """Bring every archive that was cut off to its end. Returns their runs."""
-    return [run for run in runs(settings.archives) if reconcile(connection, settings, run)]
+    keys = settings.keys_for_reading()
+    return [run for run in runs(settings.archives) if reconcile(connection, settings, run, keys)]
 
 
-def reconcile(connection: Any, settings: CleanupSettings, run: str) -> bool:
-    """Whether there was something to do. Raises Busy while the transaction is still under way."""
+def reconcile(connection: Any, settings: CleanupSettings, run: str, keys: ArchiveKeys) -> bool:
+    """Whether there was something to do. Raises Busy while the transaction is still under way, and Misconfigured for an
+    archive that was cut off and is encrypted with a key that is not in ``keys``: it stays as it is.
+    """
     path = path_of(settings.archives, run)
     if not has_begun(path):
         remove(path)
         return False
     if is_ended(path):
         return False
-    archive = read(path)
+    archive = read(path, keys=keys)
     if archive.ended:
         return False
     writer = Writer.append(archive)

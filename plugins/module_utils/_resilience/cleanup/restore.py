@@ -19,8 +19,9 @@ from ..postgres import session
 from ..progress import Progress, Silent
 from ..sessions.model import KeysTable
 from ..sessions.postgres_store import check_tables, regclass_text, table_identifier
-from .archive import Archive, Batch, Header, path_of, read, runs
+from .archive import Archive, Batch, Header, look, path_of, read, runs
 from .counting import columns_of
+from .keyfile import ArchiveKeys
 from .plan import CleanupSettings, read_identities, standing
 from .reconcile import reconcile_all
 from .run import locked
@@ -69,17 +70,19 @@ def restore(
     opened = session(settings.database, operation=_OPERATION, deadline_seconds=_DEADLINE_SECONDS)
     with locked(settings), opened as (connection, _deadline):
         reconcile_all(connection, settings)
+        keys = settings.keys_for_reading()
         lives: Dict[str, Tuple[str, int]] = {}
-        archive = read(path, lambda batch: lives.update({batch.company: (batch.identity, batch.epoch)}))
+        archive = read(path, lambda batch: lives.update({batch.company: (batch.identity, batch.epoch)}), keys)
         with connection.cursor() as cursor:
             check_tables(cursor, settings.tables, settings.database.where)
             _refuse_unfenced(cursor, settings, application_stopped)
             chosen = {each: life for each, life in lives.items() if _is_chosen(settings, each)}
             done.refused = _other_lives(cursor, settings, chosen)
-            writer = _Writer(cursor, settings, archive, _groups_without_keys(cursor, settings, archive.header))
+            unreadable = _groups_without_keys(cursor, settings, archive.header, keys)
+            writer = _Writer(cursor, settings, archive, unreadable)
             for company in sorted(set(chosen) - set(done.refused)):
                 done.restored[company] = done.kept[company] = 0
-            read(path, lambda batch: writer.put_back(batch, done) if batch.company in done.restored else None)
+            read(path, lambda batch: writer.put_back(batch, done) if batch.company in done.restored else None, keys)
             progress.note("restored", run=run, keys=done.number)
         connection.commit()
     return done
@@ -124,7 +127,9 @@ def _other_lives(cursor: Any, settings: CleanupSettings, lives: Mapping[str, Tup
     return refused
 
 
-def _groups_without_keys(cursor: Any, settings: CleanupSettings, ours: Header) -> Dict[Tuple[str, str], str]:
+def _groups_without_keys(
+    cursor: Any, settings: CleanupSettings, ours: Header, archive_keys: ArchiveKeys
+) -> Dict[Tuple[str, str], str]:
     """Company and group whose sender keys a later run deleted, with that run. A memory of such a group would say that
     others hold the key that Baileys makes anew there, and they could not read it.
     """
@@ -135,9 +140,10 @@ def _groups_without_keys(cursor: Any, settings: CleanupSettings, ours: Header) -
         batches: List[Tuple[str, List[Any]]] = []
         if later.split("-")[1] < ours.run.split("-")[1]:
             continue
-        header = read(path_of(settings.archives, later), _only_sender_keys(batches)).header
+        header = look(path_of(settings.archives, later)).header
         if from_iso(header.at) <= from_iso(ours.at):
-            continue
+            continue  # nothing of it is needed, not even its key
+        read(path_of(settings.archives, later), _only_sender_keys(batches), archive_keys)
         place = [name for name, _kind in header.columns].index(keys.id)
         for company, rows in batches:
             ids = {row[place] for row in rows}
@@ -184,7 +190,7 @@ class _Writer:
                 f'column "{missing[0]}" of the archive is missing in {self._keys.table}',
                 operation=_OPERATION,
                 subject=archive.header.run,
-                hint="add the column, or put the rows back by hand: the archive is gzip, a row a line",
+                hint="add the column, or put the rows back by hand: docs/formats/cleanup.md says how to read it",
             )
         self._types = [columns[name] for name in self._names]
         self._cursor.execute("SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal",

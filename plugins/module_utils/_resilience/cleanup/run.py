@@ -95,6 +95,7 @@ class Cleaned:
 
 def dry_run(settings: CleanupSettings) -> Plan:
     """What :func:`clean_up` would do. Changes nothing, and works on a replica."""
+    settings.archive_keys()
     with _connected(settings) as connection, connection.cursor() as cursor:
         return make_plan(cursor, settings, will_write=False)
 
@@ -105,6 +106,7 @@ def clean_up(settings: CleanupSettings, progress: Optional[Progress] = None) -> 
     """
     progress = progress or Silent()
     settings.check()
+    settings.archive_keys()
     with locked(settings), _connected(settings) as connection:
         reconciled = reconcile_all(connection, settings)
         with connection.cursor() as cursor:
@@ -169,7 +171,7 @@ def _carry_out(connection: Any, settings: CleanupSettings, done: Cleaned, progre
         settings.tables.keys.table,
         columns,
     )
-    writer = archive.Writer.create(settings.archives, header)
+    writer = archive.Writer.create(settings.archives, header, settings.archive_keys())
     done.run, done.archive = header.run, str(writer.path)
     batches = _Batches(connection, settings, writer, [name for name, _kind in columns])
     try:

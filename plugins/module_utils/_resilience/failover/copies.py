@@ -104,7 +104,9 @@ def _places(settings: FailoverSettings) -> Iterator[_Place]:
     if settings.client_dir and Path(settings.client_dir).is_dir():
         yield from _client_places(Path(settings.client_dir))
     for path in _entries(settings.state / CLEANUP_ARCHIVES):
-        yield _Place("archive", path, None, "a later cleanup removes it: 90 days after its run, or as it is told")
+        how = "encrypted; " if path.suffix == ".enc" else ""
+        rule = f"{how}a later cleanup removes it: 90 days after its run, or as it is told"
+        yield _Place("archive", path, None, rule)
     for left in EnvFile(settings.application.env_path).leftovers():
         ends = left.lstat().st_mtime + UNFINISHED_SECONDS
         yield _Place("env", left, ends, "what a killed write left: a minute")

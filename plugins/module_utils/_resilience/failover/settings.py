@@ -145,6 +145,7 @@ class FailoverSettings:
     group: str = ""
     mirror_dir: str = ""
     client_dir: str = ""
+    archive_key_file: str = ""
     application: ApplicationSettings = field(default_factory=ApplicationSettings)
     code: CodeSettings = field(default_factory=CodeSettings)
     load_check: LoadCheckSettings = field(default_factory=LoadCheckSettings)
