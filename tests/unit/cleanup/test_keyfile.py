@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import hashlib
 import os
 import secrets
 import subprocess
@@ -21,7 +22,8 @@ from baileys_resilience.errors import Misconfigured, StoreError, UsageError
 from baileys_resilience.postgres import ConnectParams
 from baileys_resilience.sessions.model import TableMapping
 
-KEY = secrets.token_bytes(32)
+#: the same for all workers of a run of tests, since it is in the names of some
+KEY = hashlib.sha256(b"a key of the tests").digest()
 BASE64, HEX = base64.b64encode(KEY).decode(), KEY.hex()
 
 
