@@ -113,7 +113,7 @@ class Ansible:
                 *arguments,
                 path,
             ],
-            env={**os.environ, **self.environment},
+            env=dict(self.environment),
             cwd=self.directory,
             capture_output=True,
             text=True,

@@ -66,7 +66,7 @@ def play(host: Host, database: Cluster, ansible_env: dict[str, str], tmp_path: P
             "session_companies": [COMPANY.id], "key_cleanup_action": "schedule", "key_cleanup_command": COMMAND, **more,
         }  # fmt: skip
         roles = [{"role": "baileys.resilience.key_cleanup"}]
-        played = ansible.playbook([{"connection": "containers.podman.podman", "roles": roles, "vars": variables}])
+        played = ansible.playbook([{"connection": "piped_podman", "roles": roles, "vars": variables}])
         assert played.returncode == 0, played.output
         return played
 

@@ -55,7 +55,7 @@ def play(host: Host, database: Cluster, ansible_env: dict[str, str], tmp_path: P
             "failover_ca_cert": ROOT_CERTIFICATE,
         }  # fmt: skip
         roles = [{"role": "baileys.resilience.failover"}]
-        played = ansible.playbook([{"connection": "containers.podman.podman", "roles": roles, "vars": variables}])
+        played = ansible.playbook([{"connection": "piped_podman", "roles": roles, "vars": variables}])
         assert played.returncode == 0, played.output
         assert params.password not in played.output
         return played

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -83,14 +85,14 @@ RESTRICTED = SETTINGS.replace("auth_type = any", "auth_type = trust\nauth_file =
 
 
 @pytest.fixture(scope="module")
-def restricted(server: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConnectParams]:
+def restricted(server: Cluster) -> Iterator[ConnectParams]:
     """Its console is for the user `stats` alone."""
-    users = tmp_path_factory.mktemp("users") / "users.txt"
-    users.write_text(f'"{USER}" ""\n"stats" ""\n')
-    for each in (users, *users.parents[:3]):
-        each.chmod(0o755)
-    with transaction_pooler(server, RESTRICTED.replace("{{users}}", str(users))) as params:
-        yield params
+    with tempfile.TemporaryDirectory(prefix="baileys-pgbouncer-users-") as folder:
+        users = Path(folder) / "users.txt"
+        users.write_text(f'"{USER}" ""\n"stats" ""\n')
+        users.parent.chmod(0o755)
+        with transaction_pooler(server, RESTRICTED.replace("{{users}}", str(users))) as params:
+            yield params
 
 
 def console(bouncer: ConnectParams, user: str = "stats") -> BouncerSource:

@@ -66,7 +66,7 @@ def play(host: Host, database: Cluster, ansible_env: dict[str, str], tmp_path: P
             "baileys_resilience_ssl_mode": params.ssl_mode, "baileys_resilience_ca_cert": ROOT_CERTIFICATE, **more,
         }  # fmt: skip
         roles = [{"role": f"baileys.resilience.{role}"}]
-        played = ansible.playbook([{"connection": "containers.podman.podman", "roles": roles, "vars": variables}])
+        played = ansible.playbook([{"connection": "piped_podman", "roles": roles, "vars": variables}])
         assert played.returncode == 0, played.output + host.run("journalctl", "--unit", UNIT, check=False).stdout
         assert params.password not in played.output
         assert TOKEN not in played.output

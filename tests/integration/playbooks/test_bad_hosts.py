@@ -27,7 +27,7 @@ class Operator:
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.folder = folder
-        self.env = {**env, "ANSIBLE_CONNECTION_PLUGINS": str(ROOT / "tests" / "support" / "connection")}
+        self.env = env
         self.hosts: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, **variables: Any) -> None:

@@ -21,7 +21,9 @@ for (const fence of [true, false]) {
     database.proxy.heal();
     await client.until("all are back", () => auths.every((auth) => auth.status().state === "online"));
     for (const company of COMPANIES) assert.deepEqual(await client.rowOf(database.admin, "session", "alice.0", company), client.record(2));
-    assert.deepEqual(sentry.sent.map(({ message }) => message), Array(COMPANIES.length).fill("session cache in use"));
+    // On a machine that is busy with something else a replay may also be called slow.
+    const told = sentry.sent.map(({ message }) => message).filter((message) => !message.startsWith("slow database query"));
+    assert.deepEqual(told, Array(COMPANIES.length).fill("session cache in use"));
     assert.doesNotMatch(await service.metrics.registry.metrics(), /query_errors_total\{operation="replay"/);
   });
 }
