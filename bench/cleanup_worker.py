@@ -7,6 +7,7 @@ on the first line of stdin, figures as JSON on stdout.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import threading
@@ -43,6 +44,7 @@ def cleanup(order: dict[str, Any]) -> dict[str, Any]:
     settings = CleanupSettings(
         ConnectParams(**order["params"]), TableMapping(), Path(order["state"]), cap=order["removable"]
     )
+    os.nice(10)  # as the role's units do
     started = time.monotonic()
     done = clean_up(settings)
     ended = time.monotonic()

@@ -117,7 +117,7 @@ def test_a_daily_run_is_installed_once_and_removed(ansible: Ansible, tmp_path: P
     assert tree(host) == {}
     assert [changed(play(ansible, variables, *words)) for words in ([], ["--check"], [])] == [1, 0, 0]
     line = (host / "baileys-resilience-cleanup").read_text().splitlines()[-1]
-    assert line.startswith('0,15,30,45 * * * * root test "$(date -u +\\%H:\\%M)" = "03:00" && /usr/local/bin/')
+    assert line.startswith('0,15,30,45 * * * * root test "$(date -u +\\%H:\\%M)" = "03:00" && nice /usr/local/bin/')
     assert "cleanup --apply --notify --retention sender-key-memory=60 --cap 10000 --max-share 0.2 --keep 90" in line
     keyed = {"key_cleanup_archive_key_file": str(tmp_path / "archive.key"), "key_cleanup_archive_key": KEY}
     assert changed(play(ansible, {**variables, **keyed, "key_cleanup_check_in": "cleanup-app-1"})) == 2

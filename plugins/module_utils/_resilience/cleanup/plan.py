@@ -278,6 +278,8 @@ def _counted(cursor: Any, settings: CleanupSettings) -> Dict[str, CompanyPlan]:
         chosen = sql.SQL("WHERE {}::text = ANY({})").format(
             sql.Identifier(keys.company), sql.Literal(list(settings.companies))
         )
+    # One core of the server: with all of them every client would wait while a large table is counted.
+    cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
     next_pre_key = known_next_pre_keys(cursor, settings.tables, settings.policy)
     cursor.execute(
         sql.SQL(
