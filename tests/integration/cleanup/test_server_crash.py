@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, baileys.resilience contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""No commit of a batch waits for the server's disk, the end of a run does. A crash that takes batches back loses nothing:
-their rows are in the table again, and in the archive, too.
+"""No commit of a batch waits for the server's disk, the end of a run does. A crash that takes batches back loses
+nothing: their rows are in the table again, and in the archive, too.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ _SETTINGS = (
 _NOT_AVAILABLE = "55P03"
 #: As the server waits for its other commits; where it does not, for its own disk at least.
 _WAITS = (
-    "SELECT set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'local'), true),"
-    " pg_logical_emit_message(true, 'cleanup', '')"
+    "SELECT set_config('synchronous_commit',"
+    " coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'local'), true), pg_logical_emit_message(true, 'cleanup', '')"
 )
 #: The memory of a group goes before its sender keys: what is there twice harms nobody, a memory without its key does.
 _FIRST = ("sender-key-memory",)
@@ -225,8 +225,8 @@ class _Batches:
         return deleted
 
     def make_durable(self) -> None:
-        """A commit that waits has all before it on the server's disk, and on that of a synchronous standby. Only one that
-        has written something waits, so a message goes into the WAL, which nobody reads.
+        """A commit that waits has all before it on the server's disk, and on that of a synchronous standby. Only one
+        that has written something waits, so a message goes into the WAL, which nobody reads.
         """
         with self._connection.cursor() as cursor:
             cursor.execute(_WAITS)
