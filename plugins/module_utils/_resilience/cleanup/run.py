@@ -50,7 +50,8 @@ _NOT_AVAILABLE = "55P03"
 #: As the server waits for its other commits; where it does not, for its own disk at least.
 _WAITS = (
     "SELECT set_config('synchronous_commit',"
-    " coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'local'), true), pg_logical_emit_message(true, 'cleanup', '')"
+    " coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'local'), true),"
+    " pg_logical_emit_message(true, 'cleanup', '')"
 )
 #: The memory of a group goes before its sender keys: what is there twice harms nobody, a memory without its key does.
 _FIRST = ("sender-key-memory",)
