@@ -14,8 +14,8 @@ import { newMessageId } from "./parties.mjs";
 
 const APP_STATE_VERSION = 2;
 
-/** The phone mutes a chat, and the device is told that there is something new. Returns the collection's version and hash behind that, which are the device's, too, once it
- * has read the patch.
+/** The phone mutes a chat, and the device is told that there is something new. Returns the collection's version and hash
+ * behind that, which are the device's, too, once it has read the patch.
  * @param {Device} device
  * @param {{collection: string, chat: string, key_id: string, key: string, known: Known}} change
  * @returns {Promise<{version: number, hash: string}>} */
