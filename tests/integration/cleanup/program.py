@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from baileys_resilience.cleanup import archive, run
+from baileys_resilience.cleanup import archive, batches, run
 from baileys_resilience.cleanup.plan import CleanupSettings
 from baileys_resilience.postgres import ConnectParams
 from baileys_resilience.sessions.model import TableMapping
@@ -41,13 +41,12 @@ def arm(phase: str) -> None:
     write_batch, tell_outcome, write_line = archive.Writer.batch, archive.Writer.outcome, archive.Writer.line
     writer: Any = archive.Writer
 
-    def batch(self: Any, content: archive.Batch) -> int:
+    def batch(self: Any, content: archive.Batch) -> None:
         if content.number == 2 and phase == "half a batch":
             self._stream = HalfWritten(self._stream)
-        size = write_batch(self, content)
+        write_batch(self, content)
         if content.number == 2 and phase == "before the commit":
             die()
-        return size
 
     def outcome(self: Any, number: int, word: str) -> None:
         if number == 2 and phase == "after the commit":
@@ -69,7 +68,7 @@ def arm(phase: str) -> None:
 def main() -> None:
     phase, state_dir, key_file, host, port, dbname, user = sys.argv[1:]
     params = ConnectParams(host, int(port), dbname, user, sys.stdin.readline().rstrip("\n"))
-    run.BATCH_ROWS = BATCH_ROWS
+    batches.BATCH_ROWS = BATCH_ROWS
     arm(phase)
     run.clean_up(
         CleanupSettings(params, TableMapping(), Path(state_dir), archive_key_file=Path(key_file) if key_file else None)

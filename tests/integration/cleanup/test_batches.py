@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from baileys_resilience.cleanup import run
+from baileys_resilience.cleanup import batches, run
 from baileys_resilience.cleanup.restore import restore
 from baileys_resilience.cleanup.run import clean_up
 from baileys_resilience.clock import now_iso
@@ -28,13 +28,13 @@ def test_large_keys_go_in_small_batches(aged: Database, settings: Settings, monk
     """The memory of a large group names each device of each member."""
     large = json.dumps({f"4917{number:09}@s.whatsapp.net": True for number in range(150)})
     aged.run("UPDATE whatsapp_keys SET value = %s::jsonb WHERE updated_at < now() - interval '30 days'", large)
-    monkeypatch.setattr(run, "BATCH_BYTES", 4 * len(large))
-    monkeypatch.setattr(run, "FIRST_ROWS", 2)
+    monkeypatch.setattr(batches, "BATCH_BYTES", 4 * len(large))
+    monkeypatch.setattr(batches, "FIRST_ROWS", 2)
     done = clean_up(settings())
     assert done.number == 2 * OLD
-    batches = contents(Path(done.archive))[1]
-    assert max(sum(len(text or "") for row in each.rows for text in row) for each in batches) <= 4 * len(large)
-    assert len(batches) < 2 * OLD
+    archived = contents(Path(done.archive))[1]
+    assert max(sum(len(text or "") for row in each.rows for text in row) for each in archived) <= 4 * len(large)
+    assert len(archived) < 2 * OLD
 
 
 def test_hosts_of_one_database_take_turns(aged: Database, settings: Settings, tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_hosts_of_one_database_take_turns(aged: Database, settings: Settings, tm
     host = partial(settings, companies=[COMPANIES[0]], archive_dir=tmp_path / "elsewhere")
     other = threading.Thread(target=lambda: done.append(clean_up(host())))
     with aged.open() as connection, connection.cursor() as cursor:
-        cursor.execute(run._LOCK)
+        cursor.execute(batches.LOCK)
         other.start()
         wait_until(lambda: is_waiting(aged), "it waits for its turn", 20)
         connection.commit()

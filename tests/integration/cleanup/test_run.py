@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from baileys_resilience.cleanup import archive, run
+from baileys_resilience.cleanup import archive, batches, run
 from baileys_resilience.cleanup.choosing import choose
 from baileys_resilience.cleanup.commands import _archives as dispatch_archives
 from baileys_resilience.cleanup.explain import explain
@@ -73,7 +73,7 @@ def test_what_was_planned_goes_and_every_other_row_is_untouched(aged: Database, 
 
 
 def test_at_most_the_cap_goes_in_a_run(aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "BATCH_ROWS", 7)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 7)
     first = clean_up(settings(cap=OLD + 5))
     assert (first.number, first.left) == (OLD + 5, OLD - 5)
     assert len(contents(Path(first.archive))[1]) == 4
@@ -166,14 +166,14 @@ def test_a_key_that_is_written_as_a_batch_begins_stays_also_where_transactions_a
     aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aged.run(f"ALTER DATABASE {aged.name} SET default_transaction_isolation = 'serializable'")
-    asked = run.standing
+    asked = batches.standing
 
     def ask_then_write(*arguments: Any) -> Any:
         answer = asked(*arguments)
         aged.run(f"UPDATE whatsapp_keys SET updated_at = now() WHERE {OLD_MEMORY} AND company_id = '962301'")
         return answer
 
-    monkeypatch.setattr(run, "standing", ask_then_write)
+    monkeypatch.setattr(batches, "standing", ask_then_write)
     assert clean_up(settings()).deleted == {COMPANIES[1]: {"sender-key-memory": OLD}}
 
 
@@ -306,7 +306,7 @@ def test_a_disk_that_hangs_while_a_batch_is_archived_holds_no_client_up(
         )
         write(self, batch)
 
-    monkeypatch.setattr(run, "LOCKED_SECONDS", 0.2)
+    monkeypatch.setattr(batches, "LOCKED_SECONDS", 0.2)
     monkeypatch.setattr(archive.Writer, "batch", hang_until_a_client_has_written)
     with pytest.raises(Unavailable, match="the server took it back"):
         clean_up(settings())
@@ -318,12 +318,12 @@ def test_a_disk_that_hangs_while_a_batch_is_archived_holds_no_client_up(
 def test_one_cleanup_at_a_time_on_a_host_and_one_batch_on_a_database(
     aged: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "TURN_SECONDS", 0.2)
+    monkeypatch.setattr(batches, "TURN_SECONDS", 0.2)
     with run.locked(settings()), pytest.raises(Busy) as busy:
         clean_up(settings())
     assert busy.value.retryable
     with aged.open() as other, other.cursor() as cursor:
-        cursor.execute(run._LOCK)
+        cursor.execute(batches.LOCK)
         with pytest.raises(Busy, match="another host"):
             clean_up(settings(archive_dir=tmp_path / "elsewhere"))
     assert aged.run(f"SELECT count(*) FROM whatsapp_keys WHERE {OLD_MEMORY}")[0][0] == 2 * OLD
@@ -344,7 +344,7 @@ def test_partitions_are_cleaned_up_like_one_table(
     aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In several batches: rows of two partitions are at the same place then, one of them in this batch only."""
-    monkeypatch.setattr(run, "BATCH_ROWS", 6)
+    monkeypatch.setattr(batches, "BATCH_ROWS", 6)
     aged.run(
         "ALTER TABLE whatsapp_keys RENAME TO old; CREATE TABLE whatsapp_keys (LIKE old) PARTITION BY HASH (key_id);"
         "CREATE TABLE one PARTITION OF whatsapp_keys FOR VALUES WITH (MODULUS 2, REMAINDER 0);"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from baileys_resilience.cleanup import archive, run
+from baileys_resilience.cleanup import archive, batches, run
 from baileys_resilience.cleanup.plan import CleanupSettings
 from baileys_resilience.cleanup.restore import restore
 from baileys_resilience.errors import ResilienceError
@@ -56,7 +56,7 @@ def test_batches_that_a_crash_takes_back_go_in_the_next_run_and_come_back_once(
     settings = CleanupSettings(crashing.params, TableMapping(), tmp_path / "state")
     before = crashing.everything()
     with monkeypatch.context() as patched:
-        patched.setattr(run._Batches, "make_durable", lambda _self: crashing.lab.break_("postgres-kill"))
+        patched.setattr(batches.Batches, "make_durable", lambda _self: crashing.lab.break_("postgres-kill"))
         with contextlib.suppress(ResilienceError):
             run.clean_up(settings)
     crashing.lab.heal()

@@ -38,6 +38,7 @@ _RUN = re.compile(r"cleanup-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{4}")
 _LEVEL = 3
 
 Row = List[Optional[str]]
+_in_quotes = json.JSONEncoder(ensure_ascii=False).encode
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -160,10 +161,8 @@ class Writer:
             raise translate_os_error(exc, "write archive", archive.path) from exc
         return Writer(archive.path, stream, archive.cipher)
 
-    def batch(self, batch: Batch) -> int:
-        """Returns how many bytes its rows are, uncompressed."""
-        rows = [_dump(row) for row in batch.rows]
-        content = b"".join(rows)
+    def batch(self, batch: Batch) -> None:
+        content = "".join([_line(row) for row in batch.rows]).encode("utf-8", "surrogatepass")
         head = {
             "batch": batch.number,
             "company": batch.company,
@@ -171,11 +170,10 @@ class Writer:
             "identity": batch.identity,
             "epoch": batch.epoch,
             "xid": batch.xid,
-            "rows": len(rows),
+            "rows": len(batch.rows),
             "sha256": hashlib.sha256(content).hexdigest(),
         }
         self._write(_dump(head) + content)
-        return len(content)
 
     def outcome(self, number: int, outcome: str) -> None:
         """On disk with whatever is written next: where it is lost, PostgreSQL is asked for it again."""
@@ -205,6 +203,11 @@ def _member(content: bytes) -> bytes:
 
 def _dump(content: Any) -> bytes:
     return _ENCODER.encode(content).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def _line(row: Row) -> str:
+    """The same of a row, in half the time."""
+    return "[" + ",".join(["null" if text is None else _in_quotes(text) for text in row]) + "]\n"
 
 
 def look(path: Path) -> Archive:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .._thirdparty import require
+from ..sessions.info import days_ago
 from ..sessions.model import KeysTable, TableMapping
 from ..sessions.postgres_store import regclass_text, table_identifier
 from .policy import (
@@ -23,6 +24,13 @@ from .policy import (
     Rule,
 )
 
+#: For whoever counts all of a large table while clients work: one process of the server does it alone (since 18, others
+#: would read ahead for it), and by a hash. The planner takes many values of a time for many groups, and would rather
+#: walk an index and sort.
+GENTLE_SCAN = (
+    "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL effective_io_concurrency = 0;"
+    " SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; SET LOCAL work_mem = '32MB'"
+)
 _NUMBER = "^[0-9]{1,9}$"
 #: also where an adapter has stored JSON inside of a JSON text
 _NEXT_PRE_KEY = r'nextPreKeyId\\?": ?([0-9]{1,9})[,} ]'
@@ -114,9 +122,7 @@ def _conditions(rule: Rule, tables: TableMapping, next_pre_key: Optional[Any]) -
     if rule.clock == OWN_TIMESTAMP:
         conditions = [_older("timestamp", keys, limit)]
     else:
-        conditions = [
-            sql.SQL("{}::timestamptz < now() - {} * interval '1 day'").format(_column(keys, "updated_at"), limit)
-        ]
+        conditions = [sql.SQL("{}::timestamptz < {}").format(_column(keys, "updated_at"), days_ago(limit))]
     conditions += [_GUARDS[guard](tables, limit, next_pre_key) for guard in rule.guards]
     return sql.SQL("({})").format(sql.SQL(" AND ").join(conditions))
 
@@ -197,7 +203,7 @@ def _next_pre_key(tables: TableMapping, company: Optional[Any] = None) -> Any:
 def _older(field: str, keys: KeysTable, days: Any) -> Any:
     """Whether the key's own time is further back than ``days``; null where there is none."""
     sql = require("psycopg2.sql")
-    return sql.SQL("{} < now() - {} * interval '1 day'").format(_own_time(field, keys), days)
+    return sql.SQL("{} < {}").format(_own_time(field, keys), days_ago(days))
 
 
 def _own_time(field: str, keys: KeysTable) -> Any:

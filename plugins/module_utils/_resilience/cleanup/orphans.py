@@ -8,29 +8,22 @@ runs writes keys, and whoever lost its creds has missed it by then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Dict, Sequence
 
 from .._thirdparty import require
+from ..sessions.info import days_ago
 from ..sessions.model import KeysTable, TableMapping
 from ..sessions.postgres_store import table_identifier
-from .counting import columns_of
 
 ORPHAN_DAYS = 90.0
 #: creds that were lost by accident are found out within that
 SHORTEST_ORPHAN_DAYS = 30.0
 
 
-@dataclass
-class Orphan:
-    """``counts`` and ``largest``: number of keys, and bytes of the largest as a text, by type."""
-
-    counts: Dict[str, int] = field(default_factory=dict)
-    largest: Dict[str, int] = field(default_factory=dict)
-
-
-def orphans_among(cursor: Any, tables: TableMapping, days: float, companies: Sequence[str]) -> Dict[str, Orphan]:
-    """Those of ``companies`` (which have no creds) of which no key was written for ``days``. None where a key's time is
+def orphans_among(
+    cursor: Any, tables: TableMapping, days: float, companies: Sequence[str]
+) -> Dict[str, Dict[str, int]]:
+    """The number of keys by type of those of ``companies`` (which have no creds) of which no key was written for ``days``. None where a key's time is
     not known, and none where no company at all has creds: then their table is what was lost.
     """
     keys = tables.keys
@@ -39,25 +32,23 @@ def orphans_among(cursor: Any, tables: TableMapping, days: float, companies: Seq
     sql = require("psycopg2.sql")
     cursor.execute(
         sql.SQL(
-            "SELECT {company}::text, {type}::text, count(*), max({size}), bool_and(coalesce({silent}, false))"
+            "SELECT {company}::text, {type}::text, count(*), bool_and(coalesce({silent}, false))"
             " FROM {table} WHERE {company}::text = ANY({}) GROUP BY 1, 2"
         ).format(
             sql.Literal(list(companies)),
             company=sql.Identifier(keys.company),
             type=sql.Identifier(keys.type),
-            size=text_bytes(cursor, keys),
             silent=_silent(keys, days),
             table=table_identifier(keys.table),
         )
     )
-    found: Dict[str, Orphan] = {}
+    found: Dict[str, Dict[str, int]] = {}
     spoken = set()
-    for company, key_type, count, largest, is_silent in cursor.fetchall():
-        orphan = found.setdefault(company, Orphan())
-        orphan.counts[key_type], orphan.largest[key_type] = count, largest
+    for company, key_type, count, is_silent in cursor.fetchall():
+        found.setdefault(company, {})[key_type] = count
         if not is_silent:
             spoken.add(company)
-    return {company: orphan for company, orphan in found.items() if company not in spoken}
+    return {company: counts for company, counts in found.items() if company not in spoken}
 
 
 def orphaned(tables: TableMapping, days: float, company: str) -> Any:
@@ -71,20 +62,9 @@ def orphaned(tables: TableMapping, days: float, company: str) -> Any:
     )
 
 
-def text_bytes(cursor: Any, keys: KeysTable) -> Any:
-    """What a row is as it travels, its names and time left out, which are short."""
-    sql = require("psycopg2.sql")
-    short = (keys.company, keys.type, keys.id, keys.updated_at)
-    columns = [name for name, _kind in columns_of(cursor, keys.table) if name not in short]
-    sizes = [sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier(name)) for name in columns]
-    return sql.SQL(" + ").join(sizes or [sql.SQL("0")])
-
-
 def _silent(keys: KeysTable, days: float) -> Any:
     sql = require("psycopg2.sql")
-    return sql.SQL("{}::timestamptz < now() - {} * interval '1 day'").format(
-        sql.Identifier(keys.updated_at), sql.Literal(days)
-    )
+    return sql.SQL("{}::timestamptz < {}").format(sql.Identifier(keys.updated_at), days_ago(sql.Literal(days)))
 
 
 def _somebody_has_creds(cursor: Any, tables: TableMapping) -> bool:

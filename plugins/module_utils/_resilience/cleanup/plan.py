@@ -19,9 +19,9 @@ from ..sessions.model import TableMapping
 from ..sessions.postgres_store import check_tables, table_identifier
 from ..sessions.published import PublishedStore, published_readable
 from ..sessions.record import CLEANUP_ARCHIVES, FILES, StoreRecord
-from .counting import known_next_pre_keys, removable
+from .counting import GENTLE_SCAN, known_next_pre_keys, removable
 from .keyfile import ArchiveKeys, read_keys
-from .orphans import ORPHAN_DAYS, SHORTEST_ORPHAN_DAYS, orphans_among, text_bytes
+from .orphans import ORPHAN_DAYS, SHORTEST_ORPHAN_DAYS, orphans_among
 from .policy import SAFE_POLICY, Policy
 from .room import Room, in_order, read_room
 
@@ -33,8 +33,6 @@ MAX_SHARE = 0.2
 NEVER_DELETED = ("app-state-sync-key", "identity-key", "lid-mapping")
 FEW_NEVER_DELETED = 3
 CAP = 10000
-#: rows of one batch stay locked while it is written to disk
-BATCH_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -96,16 +94,14 @@ def _check(name: str, value: float, lowest: float, highest: float, what: str) ->
 
 @dataclass
 class CompanyPlan:
-    """``counts``: keys that may go by type, of ``total``. ``largest``: by type, how many bytes the largest of them
-    is as a text. ``ages``: all its keys by age bucket. ``passed_over``: why none of them goes. ``identity``: a digest
-    of the company's public identity key, which tells a company that was paired anew. ``is_orphan``: it has no creds,
-    and all its keys go.
+    """``counts``: keys that may go by type, of ``total``. ``ages``: all its keys by age bucket. ``passed_over``: why
+    none of them goes. ``identity``: a digest of the company's public identity key, which tells a company that was
+    paired anew. ``is_orphan``: it has no creds, and all its keys go.
     """
 
     company: str
     total: int = 0
     counts: Dict[str, int] = field(default_factory=dict)
-    largest: Dict[str, int] = field(default_factory=dict)
     ages: Dict[str, int] = field(default_factory=dict)
     passed_over: str = ""
     identity: str = ""
@@ -278,31 +274,28 @@ def _counted(cursor: Any, settings: CleanupSettings) -> Dict[str, CompanyPlan]:
         chosen = sql.SQL("WHERE {}::text = ANY({})").format(
             sql.Identifier(keys.company), sql.Literal(list(settings.companies))
         )
-    # One core of the server: with all of them every client would wait while a large table is counted.
-    cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+    cursor.execute(GENTLE_SCAN)
     next_pre_key = known_next_pre_keys(cursor, settings.tables, settings.policy)
     cursor.execute(
         sql.SQL(
-            "SELECT {company}::text, {type}::text, {bucket}, count(*), count(*) FILTER (WHERE {may_go}),"
-            " coalesce(max({size}) FILTER (WHERE {may_go}), 0) FROM {table} {chosen} GROUP BY 1, 2, 3"
+            "SELECT {company}::text, {type}::text, {bucket}, count(*), count(*) FILTER (WHERE {may_go})"
+            " FROM {table} {chosen} GROUP BY 1, 2, 3"
         ).format(
             company=sql.Identifier(keys.company),
             type=sql.Identifier(keys.type),
             bucket=age_bucket(keys),
             may_go=removable(settings.tables, settings.policy, next_pre_key),
-            size=text_bytes(cursor, keys),
             table=table_identifier(keys.table),
             chosen=chosen,
         )
     )
     found: Dict[str, CompanyPlan] = {}
-    for company, key_type, bucket, count, may_go, largest in cursor.fetchall():
+    for company, key_type, bucket, count, may_go in cursor.fetchall():
         plan = found.setdefault(company, CompanyPlan(company))
         plan.total += count
         plan.ages[bucket] = plan.ages.get(bucket, 0) + count
         if may_go:
             plan.counts[key_type] = plan.counts.get(key_type, 0) + may_go
-            plan.largest[key_type] = max(plan.largest.get(key_type, 0), largest)
     for company in settings.companies or ():
         found.setdefault(company, CompanyPlan(company, passed_over="it has no keys"))
     return found
@@ -315,10 +308,9 @@ def _judge_creds(cursor: Any, settings: CleanupSettings, found: Mapping[str, Com
         plan.identity = identity
         plan.passed_over = plan.passed_over or problem
     without = sorted(company for company in found if company not in identities)
-    for company, orphan in orphans_among(cursor, settings.tables, settings.orphan_days, without).items():
+    for company, counts in orphans_among(cursor, settings.tables, settings.orphan_days, without).items():
         plan = found[company]
-        plan.is_orphan, plan.passed_over = True, ""
-        plan.counts, plan.largest = orphan.counts, orphan.largest
+        plan.is_orphan, plan.passed_over, plan.counts = True, "", counts
 
 
 def read_identities(cursor: Any, settings: CleanupSettings, companies: Sequence[str]) -> Dict[str, Tuple[str, str]]:

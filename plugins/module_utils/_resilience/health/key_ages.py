@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence
 
 from .._thirdparty import require
-from ..cleanup.counting import removable
+from ..cleanup.counting import GENTLE_SCAN, removable
 from ..cleanup.policy import rule_for
 from ..clock import from_iso
 from ..errors import UsageError
 from ..postgres import ConnectParams
-from ..sessions.info import age_bucket
+from ..sessions.info import age_bucket, days_ago
 from ..sessions.model import TableMapping
 from ..sessions.postgres_store import PostgresSnapshot, open_snapshot, table_identifier
 from ..sessions.published import published_in
@@ -134,16 +134,17 @@ def _counted(
     keys = tables.keys
     older = sql.SQL("false")
     if keys.updated_at:
-        older = sql.SQL("{}::timestamptz < now() - {} * interval '1 day'").format(
-            sql.Identifier(keys.updated_at), sql.Literal(older_than_days)
+        older = sql.SQL("{}::timestamptz < {}").format(
+            sql.Identifier(keys.updated_at), days_ago(sql.Literal(older_than_days))
         )
     chosen = sql.SQL("")
     if companies is not None:
         chosen = sql.SQL("WHERE {}::text = ANY({})").format(sql.Identifier(keys.company), sql.Literal(list(companies)))
     query = sql.SQL(
-        "SELECT {company}::text, {type}::text, {bucket}, count(*), count(*) FILTER (WHERE {older}),"
+        "{gentle}; SELECT {company}::text, {type}::text, {bucket}, count(*), count(*) FILTER (WHERE {older}),"
         " count(*) FILTER (WHERE {removable}) FROM {table} {chosen} GROUP BY 1, 2, 3"
     ).format(
+        gentle=sql.SQL(GENTLE_SCAN),
         company=sql.Identifier(keys.company),
         type=sql.Identifier(keys.type),
         bucket=age_bucket(keys),

@@ -148,6 +148,13 @@ def bucket_of(age_seconds: float) -> str:
     return OLDEST_BUCKET
 
 
+def days_ago(days: Any) -> Any:
+    """SQL: the time so many days ago, by the server's clock. A query of its own, so that PostgreSQL asks the calendar
+    once and not for each row, which takes longer than all else that it does to count one. ``days``: an expression.
+    """
+    return require("psycopg2.sql").SQL("(SELECT now() - {} * interval '1 day')").format(days)
+
+
 def age_bucket(keys: KeysTable) -> Any:
     """SQL: the age bucket of a row of the keys' table, by the server's clock."""
     sql = require("psycopg2.sql")
@@ -155,7 +162,7 @@ def age_bucket(keys: KeysTable) -> Any:
         return sql.Literal(UNKNOWN_AGE)
     column = sql.SQL("{}::timestamptz").format(sql.Identifier(keys.updated_at))
     cases = [
-        sql.SQL("WHEN {} > now() - {} * interval '1 day' THEN {}").format(column, sql.Literal(limit), sql.Literal(name))
+        sql.SQL("WHEN {} > {} THEN {}").format(column, days_ago(sql.Literal(limit)), sql.Literal(name))
         for name, limit in AGE_BUCKETS
     ]
     return sql.SQL("CASE WHEN {} IS NULL THEN {} {} ELSE {} END").format(
