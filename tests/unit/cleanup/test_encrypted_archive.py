@@ -54,7 +54,10 @@ def written(tmp_path: Path) -> Written:
     def write(keys: ArchiveKeys = KEYS, header: archive.Header = HEADER, end: str = "done") -> Path:
         writer = archive.Writer.create(tmp_path / "cleanup", header, keys)
         for batch in BATCHES:
-            writer.batch(batch)
+            rows = archive.Rows()
+            rows.add(batch.rows[:2])
+            rows.add(batch.rows[2:])
+            writer.batch(batch, rows)
             writer.outcome(batch.number, archive.COMMITTED)
         if end:
             writer.line({"run_ended": end})

@@ -24,10 +24,10 @@ from .orphans import orphaned
 from .plan import CleanupSettings, CompanyPlan, standing
 
 OPERATION = "clean up keys"
-#: A batch is in memory: 500 memories of large groups are 50 MB. How large they are the first few tell.
-BATCH_ROWS = 500
+#: A batch is in memory: 1,000 memories of large groups are 100 MB. How large they are the first few tell.
+BATCH_ROWS = 1000
 BATCH_BYTES = 4 * 1024 * 1024
-PIECE_ROWS = 100
+PIECE_ROWS = 64
 FIRST_ROWS = 25
 #: Rows of a batch are locked while it is archived. A disk that hangs, or a host that is cut off from the network, would
 #: keep them so for hours. The server takes the batch back before a client that waits for one of them takes that for an
@@ -98,21 +98,21 @@ class Batches:
                 if standing(cursor, self._settings, [company.company])[company.company] != (company.epoch, False):
                     return 0, ""  # it moves, or has moved: its rows are not the session any more
                 self._declare(cursor, company, key_type, behind, limit)
-                found = self._take(cursor, limit)
-                if not found:
+                rows = archive.Rows()
+                last = self._take(cursor, limit, rows)
+                if not rows.count:
                     return 0, ""
                 self._number += 1
                 began = time.monotonic()
-                rows: List[archive.Row] = [list(row[3:]) for row in found]
                 self._writer.batch(
-                    archive.Batch(self._number, company.company, key_type, company.identity, company.epoch, xid, rows)
+                    archive.Title(self._number, company.company, key_type, company.identity, company.epoch, xid), rows
                 )
                 self._commit(time.monotonic() - began)
             finally:
                 if not self._connection.closed:  # or the reason would be hidden
                     self._connection.rollback()
         self._writer.outcome(self._number, archive.COMMITTED)
-        return len(found), found[-1][2]
+        return rows.count, last
 
     def _begin(self, cursor: Any) -> str:
         """Wait for its turn. Returns the transaction's id. Where a crash of the server takes a batch back, it is in the
@@ -120,10 +120,12 @@ class Batches:
         """
         psycopg2 = require("psycopg2")
         try:
+            commit = "off" if self._can_flush else "local"
             cursor.execute(
-                f"SET LOCAL row_security = off; SET LOCAL synchronous_commit = {'off' if self._can_flush else 'local'};"
+                f"SET LOCAL row_security = off; SET LOCAL synchronous_commit = {commit};"
                 f" SET LOCAL idle_in_transaction_session_timeout = '{LOCKED_SECONDS * 1000:.0f}ms';"
-                f" SET LOCAL lock_timeout = '{TURN_SECONDS * 1000:.0f}ms'; {LOCK}; SET LOCAL lock_timeout = '5s'; {_XID}"
+                f" SET LOCAL lock_timeout = '{TURN_SECONDS * 1000:.0f}ms'; {LOCK};"
+                f" SET LOCAL lock_timeout = '5s'; {_XID}"
             )
         except psycopg2.Error as exc:
             if exc.pgcode != _NOT_AVAILABLE:
@@ -155,24 +157,23 @@ class Batches:
             )
         )
 
-    def _take(self, cursor: Any, limit: int) -> List[Tuple[Any, ...]]:
-        """Lock and delete, piece by piece. Returns the rows."""
-        found: List[Tuple[Any, ...]] = []
-        taken_bytes, ends = 0, time.monotonic() + TAKING_SECONDS
-        while len(found) < limit and time.monotonic() < ends:
-            wanted = min(self._rows_of_a_piece(BATCH_BYTES - taken_bytes), limit - len(found))
-            if wanted < 1 and found:
+    def _take(self, cursor: Any, limit: int, rows: archive.Rows) -> str:
+        """Lock and delete, piece by piece, and add that to ``rows``. Returns the id of the last."""
+        last, ends = "", time.monotonic() + TAKING_SECONDS
+        while rows.count < limit and time.monotonic() < ends:
+            wanted = min(self._rows_of_a_piece(BATCH_BYTES - rows.size), limit - rows.count)
+            if wanted < 1 and rows.count:
                 break
             piece = self._fetch(cursor, max(1, wanted))
             if piece:
                 self._delete_rows(cursor, [row[:2] for row in piece])
-                piece_bytes = sum(sum(map(len, filter(None, row))) for row in piece)
-                self._bytes_a_row = piece_bytes / len(piece)
-                taken_bytes += piece_bytes
-                found += piece
+                size = rows.size
+                rows.add([row[3:] for row in piece])
+                self._bytes_a_row = (rows.size - size) / len(piece)
+                last = piece[-1][2]
             if len(piece) < wanted:
                 break
-        return found
+        return last
 
     def _rows_of_a_piece(self, room_bytes: int) -> int:
         if not self._bytes_a_row:

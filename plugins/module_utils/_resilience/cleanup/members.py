@@ -26,12 +26,30 @@ _LONGEST_END = 4096
 _EXTRA, _OURS, _NO_SYSTEM = 4, b"BR", 255
 
 
-def packed(content: bytes, level: int) -> bytes:
-    """A gzip member."""
-    packer = zlib.compressobj(level, wbits=-15)
-    body = packer.compress(content) + packer.flush()
-    end = struct.pack("<II", zlib.crc32(content), len(content) & 0xFFFFFFFF)
-    return _head(_GZIP.size + len(body) + len(end)) + body + end
+class Packer:
+    """Makes a gzip member of a beginning that is known last, and of all else as it comes: whoever waits for the
+    processor meanwhile waits for a part of it only.
+    """
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._deflate = zlib.compressobj(level, wbits=-15)
+        self._contents: List[bytes] = []
+        self._bodies: List[bytes] = []
+
+    def add(self, content: bytes) -> None:
+        self._contents.append(content)
+        self._bodies.append(self._deflate.compress(content))
+
+    def member(self, beginning: bytes) -> bytes:
+        """The beginning's deflate stream ends on a byte and refers to nothing, so the other one can follow it."""
+        deflate = zlib.compressobj(self._level, wbits=-15)
+        bodies = [deflate.compress(beginning), deflate.flush(zlib.Z_FULL_FLUSH), *self._bodies, self._deflate.flush()]
+        check, size = 0, 0
+        for content in (beginning, *self._contents):
+            check, size = zlib.crc32(content, check), size + len(content)
+        body = b"".join(bodies) + struct.pack("<II", check, size & 0xFFFFFFFF)
+        return _head(_GZIP.size + len(body)) + body
 
 
 def _head(member_bytes: int) -> bytes:

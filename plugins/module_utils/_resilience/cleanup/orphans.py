@@ -23,8 +23,9 @@ SHORTEST_ORPHAN_DAYS = 30.0
 def orphans_among(
     cursor: Any, tables: TableMapping, days: float, companies: Sequence[str]
 ) -> Dict[str, Dict[str, int]]:
-    """The number of keys by type of those of ``companies`` (which have no creds) of which no key was written for ``days``. None where a key's time is
-    not known, and none where no company at all has creds: then their table is what was lost.
+    """Those of ``companies`` (which have no creds) of which no key was written for ``days``, with the number of their
+    keys by type. None where a key's time is not known, and none where no company at all has creds: then their table is
+    what was lost.
     """
     keys = tables.keys
     if not days or not keys.updated_at or not companies or not _somebody_has_creds(cursor, tables):
