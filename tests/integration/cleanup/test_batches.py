@@ -10,9 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg2.extensions
 import pytest
 
 from baileys_resilience.cleanup import batches, run
+from baileys_resilience.cleanup.choosing import choose
+from baileys_resilience.cleanup.plan import make_plan
 from baileys_resilience.cleanup.restore import restore
 from baileys_resilience.cleanup.run import clean_up
 from baileys_resilience.clock import now_iso
@@ -35,6 +38,52 @@ def test_large_keys_go_in_small_batches(aged: Database, settings: Settings, monk
     archived = contents(Path(done.archive))[1]
     assert max(sum(len(text or "") for row in each.rows for text in row) for each in archived) <= 4 * len(large)
     assert len(archived) < 2 * OLD
+
+
+@pytest.mark.parametrize(
+    ("limits", "number"),
+    [
+        ({"FIRST_ROWS": 2, "PIECE_ROWS": 3}, 2),
+        ({"FIRST_ROWS": 2, "PIECE_ROWS": 3, "FLUSH_ROWS": 5}, 2),
+        ({"FIRST_ROWS": 10, "TAKING_SECONDS": 0.0}, 4),
+    ],
+    ids=["in pieces", "with a log that is written meanwhile", "a server that is slow"],
+)
+def test_a_batch_is_taken_in_pieces(
+    aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, limits: dict[str, float], number: int
+) -> None:
+    before = {(row[1], row[2], row[4]) for row in aged.everything()}
+    for name, value in limits.items():
+        monkeypatch.setattr(batches, name, value)
+    done = clean_up(settings())
+    gone = before - {(row[1], row[2], row[4]) for row in aged.everything()}
+    archived = contents(Path(done.archive))[1]
+    assert len(gone) == done.number == 2 * OLD
+    assert sorted(row[2] for each in archived for row in each.rows) == sorted(str(key[2]) for key in gone)
+    assert len(archived) == number
+
+
+class Remembering(psycopg2.extensions.cursor):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.statements: list[str] = []
+
+    def execute(self, *arguments: Any) -> None:
+        super().execute(*arguments)
+        self.statements.append(self.query.decode())
+
+
+def test_whoever_counts_a_large_table_asks_the_calendar_once_and_not_for_each_row(
+    aged: Database, settings: Settings
+) -> None:
+    with aged.open() as connection, connection.cursor(cursor_factory=Remembering) as cursor:
+        make_plan(cursor, settings(policy=choose("age", accept_data_loss=True)), will_write=False)
+        (count,) = [each for each in cursor.statements if "FILTER" in each]
+        cursor.execute(f"EXPLAIN (VERBOSE) {count}")
+        lines = [row[0].strip() for row in cursor.fetchall()]
+    asked = [line for line in lines if "now()" in line]
+    assert len(asked) > 4
+    assert {line.split(" - ")[0] for line in asked} == {"Output: (now()"}, "each in a plan of its own"
 
 
 def test_hosts_of_one_database_take_turns(aged: Database, settings: Settings, tmp_path: Path) -> None:

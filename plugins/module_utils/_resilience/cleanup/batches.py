@@ -5,7 +5,8 @@
 
 Clients are at work meanwhile, on the same server and perhaps on the same disk. What they notice is how long one
 statement keeps a processor, how much of our log their own commit has to write, and how long a row is locked. So a batch
-is taken in pieces of a millisecond each, and the server writes the log of each to its disk before the next.
+is taken in pieces of a millisecond each, and the server writes their log to its disk every few of them. Priorities
+would not help: the kernel looks for a more urgent process at its next tick, four milliseconds later where HZ is 250.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ OPERATION = "clean up keys"
 #: A batch is in memory: 1,000 memories of large groups are 100 MB. How large they are the first few tell.
 BATCH_ROWS = 1000
 BATCH_BYTES = 4 * 1024 * 1024
+#: the server and this process are busy with one for less than a millisecond each
 PIECE_ROWS = 64
 FIRST_ROWS = 25
 #: Rows of a batch are locked while it is archived. A disk that hangs, or a host that is cut off from the network, would
@@ -41,9 +43,11 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtext('baileys_resilience'), hashtext('c
 TURN_SECONDS = 20.0
 _XID = "SELECT pg_current_xact_id()::text"
 _NOT_AVAILABLE = "55P03"
-#: Since PostgreSQL 17. Nobody reads the message; with it, all that was logged before goes to the server's disk.
+#: Since PostgreSQL 17. Nobody reads the message; with it, all that was logged before goes to the server's disk. So many
+#: rows are half a megabyte of log, as a page is logged whole when it is first changed.
 _FLUSH = "SELECT pg_logical_emit_message(false, 'cleanup', '', true); "
-_FLUSH_VERSION = 170000
+FLUSH_VERSION = 170000
+FLUSH_ROWS = 128
 #: An older one does that when a batch commits, so that has to be a small one.
 OLDER_BATCH_ROWS = 250
 #: As the server waits for its other commits; where it does not, for its own disk at least.
@@ -64,7 +68,7 @@ class Batches:
         self._columns = columns
         self._number = 0
         self._keys: KeysTable = settings.tables.keys
-        self._can_flush = connection.server_version >= _FLUSH_VERSION
+        self._can_flush = connection.server_version >= FLUSH_VERSION
         self._not_flushed = 0
         self._bytes_a_row = 0.0
 
@@ -160,20 +164,19 @@ class Batches:
     def _take(self, cursor: Any, limit: int, rows: archive.Rows) -> str:
         """Lock and delete, piece by piece, and add that to ``rows``. Returns the id of the last."""
         last, ends = "", time.monotonic() + TAKING_SECONDS
-        while rows.count < limit and time.monotonic() < ends:
+        while True:
             wanted = min(self._rows_of_a_piece(BATCH_BYTES - rows.size), limit - rows.count)
             if wanted < 1 and rows.count:
-                break
+                return last
             piece = self._fetch(cursor, max(1, wanted))
             if piece:
                 self._delete_rows(cursor, [row[:2] for row in piece])
-                size = rows.size
+                before = rows.size
                 rows.add([row[3:] for row in piece])
-                self._bytes_a_row = (rows.size - size) / len(piece)
+                self._bytes_a_row = (rows.size - before) / len(piece)
                 last = piece[-1][2]
-            if len(piece) < wanted:
-                break
-        return last
+            if len(piece) < wanted or time.monotonic() > ends:
+                return last
 
     def _rows_of_a_piece(self, room_bytes: int) -> int:
         if not self._bytes_a_row:
@@ -182,8 +185,8 @@ class Batches:
 
     def _fetch(self, cursor: Any, number: int) -> List[Tuple[Any, ...]]:
         flush = ""
-        if self._not_flushed + number > PIECE_ROWS:
-            flush, self._not_flushed = _FLUSH if self._can_flush else "", 0
+        if self._can_flush and self._not_flushed + number > FLUSH_ROWS:
+            flush, self._not_flushed = _FLUSH, 0
         cursor.execute(f"{flush}FETCH {number} FROM batch")
         self._not_flushed += number
         return list(cursor.fetchall())
