@@ -20,6 +20,7 @@ from baileys_resilience.cleanup.restore import restore
 from baileys_resilience.cleanup.run import clean_up
 from baileys_resilience.clock import now_iso
 from baileys_resilience.errors import Busy
+from baileys_resilience.postgres import Deadline
 from baileys_resilience.sessions.published import create_schema
 from baileys_resilience.steps.lease import HostLease, Lease
 from lab.processes import wait_until
@@ -46,8 +47,9 @@ def test_large_keys_go_in_small_batches(aged: Database, settings: Settings, monk
         ({"FIRST_ROWS": 2, "PIECE_ROWS": 3}, 2),
         ({"FIRST_ROWS": 2, "PIECE_ROWS": 3, "FLUSH_ROWS": 5}, 2),
         ({"FIRST_ROWS": 10, "TAKING_SECONDS": 0.0}, 4),
+        ({"FIRST_ROWS": 1, "BATCH_BYTES": 10}, 2 * OLD),
     ],
-    ids=["in pieces", "with a log that is written meanwhile", "a server that is slow"],
+    ids=["in pieces", "with a log that is written meanwhile", "a server that is slow", "keys larger than a batch"],
 )
 def test_a_batch_is_taken_in_pieces(
     aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, limits: dict[str, float], number: int
@@ -61,6 +63,17 @@ def test_a_batch_is_taken_in_pieces(
     assert len(gone) == done.number == 2 * OLD
     assert sorted(row[2] for each in archived for row in each.rows) == sorted(str(key[2]) for key in gone)
     assert len(archived) == number
+
+
+def test_a_server_that_answers_again_and_again_is_not_taken_for_one_that_does_not(
+    aged: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks at the connection from time to time finds it busy each time: pieces follow each other closely."""
+    monkeypatch.setattr(run, "_DEADLINE_SECONDS", 1.5)
+    monkeypatch.setattr(Deadline, "_waiting", lambda _self: True)
+    for name, value in {"FIRST_ROWS": 1, "PIECE_ROWS": 1, "FLUSH_ROWS": 0, "_FLUSH": "SELECT pg_sleep(0.1); "}.items():
+        monkeypatch.setattr(batches, name, value)
+    assert clean_up(settings()).number == 2 * OLD
 
 
 class Remembering(psycopg2.extensions.cursor):
@@ -81,6 +94,8 @@ def test_whoever_counts_a_large_table_asks_the_calendar_once_and_not_for_each_ro
         (count,) = [each for each in cursor.statements if "FILTER" in each]
         cursor.execute(f"EXPLAIN (VERBOSE) {count}")
         lines = [row[0].strip() for row in cursor.fetchall()]
+        cursor.execute("SELECT current_setting('enable_sort'), current_setting('work_mem')")
+        assert cursor.fetchone() == ("on", "4MB"), "what comes behind the count in this transaction is planned as ever"
     asked = [line for line in lines if "now()" in line]
     assert len(asked) > 4
     assert {line.split(" - ")[0] for line in asked} == {"Output: (now()"}, "each in a plan of its own"

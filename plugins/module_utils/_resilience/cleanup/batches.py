@@ -5,17 +5,18 @@
 
 Clients are at work meanwhile, on the same server and perhaps on the same disk. What they notice is how long one
 statement keeps a processor, how much of our log their own commit has to write, and how long a row is locked. So a batch
-is taken in pieces of a millisecond each, and the server writes their log to its disk every few of them. Priorities
+is taken in pieces of a millisecond or so, and the server writes their log to its disk every few of them. Priorities
 would not help: the kernel looks for a more urgent process at its next tick, four milliseconds later where HZ is 250.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any, List, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from .._thirdparty import require
 from ..errors import Busy, Conflict, Unavailable
+from ..postgres import Deadline
 from ..sessions.model import KeysTable
 from ..sessions.postgres_store import table_identifier
 from ..steps.lease import HostLease
@@ -31,38 +32,48 @@ BATCH_BYTES = 4 * 1024 * 1024
 #: the server and this process are busy with one for less than a millisecond each
 PIECE_ROWS = 64
 FIRST_ROWS = 25
-#: Rows of a batch are locked while it is archived. A disk that hangs, or a host that is cut off from the network, would
-#: keep them so for hours. The server takes the batch back before a client that waits for one of them takes that for an
-#: outage (queryTimeoutMs, 2.5 s).
-LOCKED_SECONDS = 2.0
-#: where the server is slow, a batch takes no further piece behind that
+#: Where the server is slow, a batch takes no further piece behind that.
 TAKING_SECONDS = 0.5
+#: Rows of a batch are locked while it is taken and archived. A disk that hangs, or a host that is cut off from the
+#: network, would keep them so for hours. When nothing comes for so long the server takes the batch back, before a client
+#: that waits for one of them takes that for an outage (queryTimeoutMs, 2.5 s).
+LOCKED_SECONDS = 1.5
 #: One batch at a time; a lock of the transaction, which a PgBouncer keeps where it belongs. Hosts of one database begin
 #: at the same hour, each with its own companies: they take turns.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('baileys_resilience'), hashtext('cleanup'))"
 TURN_SECONDS = 20.0
 _XID = "SELECT pg_current_xact_id()::text"
 _NOT_AVAILABLE = "55P03"
-#: Since PostgreSQL 17. Nobody reads the message; with it, all that was logged before goes to the server's disk. So many
-#: rows are half a megabyte of log, as a page is logged whole when it is first changed.
-_FLUSH = "SELECT pg_logical_emit_message(false, 'cleanup', '', true); "
+#: Since PostgreSQL 17. The message is empty; with it, all that was logged before goes to the server's disk. So many rows
+#: are a quarter of a megabyte of log, as a page is logged whole when it is first changed.
+_FLUSH = "SELECT pg_logical_emit_message(false, 'baileys_resilience', '', true); "
 FLUSH_VERSION = 170000
-FLUSH_ROWS = 128
+FLUSH_ROWS = 64
 #: An older one does that when a batch commits, so that has to be a small one.
 OLDER_BATCH_ROWS = 250
 #: As the server waits for its other commits; where it does not, for its own disk at least.
 _WAITS = (
     "SELECT set_config('synchronous_commit',"
     " coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'local'), true),"
-    " pg_logical_emit_message(true, 'cleanup', '')"
+    " pg_logical_emit_message(true, 'baileys_resilience', '')"
 )
 
 
 class Batches:
-    """``columns``: those of the keys' table, in the order of the archive's rows."""
+    """``columns``: those of the keys' table, in the order of the archive's rows. ``deadline`` hears of each piece: the
+    connection is hardly ever idle, so it could not tell from that alone that answers come.
+    """
 
-    def __init__(self, connection: Any, settings: CleanupSettings, writer: archive.Writer, columns: List[str]) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        deadline: Deadline,
+        settings: CleanupSettings,
+        writer: archive.Writer,
+        columns: List[str],
+    ) -> None:
         self._connection = connection
+        self._deadline = deadline
         self._settings = settings
         self._writer = writer
         self._columns = columns
@@ -143,7 +154,7 @@ class Batches:
         return str(cursor.fetchone()[0])
 
     def _declare(self, cursor: Any, company: CompanyPlan, key_type: str, behind: str, limit: int) -> None:
-        """A row is locked, and judged once more, when it is fetched."""
+        """A row is locked when it is fetched, and judged once more where somebody has written it since."""
         sql = require("psycopg2.sql")
         cursor.execute(
             sql.SQL(
@@ -163,12 +174,16 @@ class Batches:
 
     def _take(self, cursor: Any, limit: int, rows: archive.Rows) -> str:
         """Lock and delete, piece by piece, and add that to ``rows``. Returns the id of the last."""
-        last, ends = "", time.monotonic() + TAKING_SECONDS
+        last = ""
+        ends: Optional[float] = None
         while True:
             wanted = min(self._rows_of_a_piece(BATCH_BYTES - rows.size), limit - rows.count)
             if wanted < 1 and rows.count:
                 return last
-            piece = self._fetch(cursor, max(1, wanted))
+            wanted = max(1, wanted)  # a single key may be larger than a batch
+            piece = self._fetch(cursor, wanted)
+            if ends is None:  # nothing was locked before: a table without a fitting index is sorted first
+                ends = time.monotonic() + TAKING_SECONDS
             if piece:
                 self._delete_rows(cursor, [row[:2] for row in piece])
                 before = rows.size
@@ -188,6 +203,7 @@ class Batches:
         if self._can_flush and self._not_flushed + number > FLUSH_ROWS:
             flush, self._not_flushed = _FLUSH, 0
         cursor.execute(f"{flush}FETCH {number} FROM batch")
+        self._deadline.progress()
         self._not_flushed += number
         return list(cursor.fetchall())
 

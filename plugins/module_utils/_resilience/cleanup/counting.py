@@ -29,7 +29,19 @@ from .policy import (
 #: walk an index and sort.
 GENTLE_SCAN = (
     "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL effective_io_concurrency = 0;"
-    " SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; SET LOCAL work_mem = '32MB'"
+    " SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; SELECT set_config('work_mem', '32MB', true)"
+    " WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('32MB')"
+)
+#: for what the same transaction does behind that
+USUAL_SCAN = "; ".join(
+    f"SET LOCAL {name} TO DEFAULT"
+    for name in (
+        "max_parallel_workers_per_gather",
+        "effective_io_concurrency",
+        "enable_sort",
+        "enable_incremental_sort",
+        "work_mem",
+    )
 )
 _NUMBER = "^[0-9]{1,9}$"
 #: also where an adapter has stored JSON inside of a JSON text

@@ -19,7 +19,7 @@ from ..sessions.model import TableMapping
 from ..sessions.postgres_store import check_tables, table_identifier
 from ..sessions.published import PublishedStore, published_readable
 from ..sessions.record import CLEANUP_ARCHIVES, FILES, StoreRecord
-from .counting import GENTLE_SCAN, known_next_pre_keys, removable
+from .counting import GENTLE_SCAN, USUAL_SCAN, known_next_pre_keys, removable
 from .keyfile import ArchiveKeys, read_keys
 from .orphans import ORPHAN_DAYS, SHORTEST_ORPHAN_DAYS, orphans_among
 from .policy import SAFE_POLICY, Policy
@@ -290,7 +290,9 @@ def _counted(cursor: Any, settings: CleanupSettings) -> Dict[str, CompanyPlan]:
         )
     )
     found: Dict[str, CompanyPlan] = {}
-    for company, key_type, bucket, count, may_go in cursor.fetchall():
+    counted = cursor.fetchall()
+    cursor.execute(USUAL_SCAN)
+    for company, key_type, bucket, count, may_go in counted:
         plan = found.setdefault(company, CompanyPlan(company))
         plan.total += count
         plan.ages[bucket] = plan.ages.get(bucket, 0) + count

@@ -4,20 +4,20 @@
 """The cleanup itself: plan, then that plan, batch by batch, each of them archived before its deletion commits.
 
 Nothing here waits for a client's write, and no client waits for long: rows that somebody holds are passed over, and a
-batch is locked only while it is written to disk. Ages are judged by the database's clock, once more at deletion.
+batch is locked only while it is taken and written to disk. Ages are judged by the database's clock, once more at deletion.
 """
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from .._thirdparty import require
 from ..errors import Busy
 from ..files import make_private_directory
 from ..locks import held
-from ..postgres import session
+from ..postgres import Deadline, session
 from ..progress import Progress, Silent
 from ..steps.lease import HostLease
 from . import archive
@@ -77,7 +77,7 @@ class Cleaned:
 def dry_run(settings: CleanupSettings) -> Plan:
     """What :func:`clean_up` would do. Changes nothing, and works on a replica."""
     settings.archive_keys()
-    with _connected(settings) as connection, connection.cursor() as cursor:
+    with _connected(settings) as (connection, _deadline), connection.cursor() as cursor:
         return make_plan(cursor, settings, will_write=False)
 
 
@@ -88,7 +88,7 @@ def clean_up(settings: CleanupSettings, progress: Optional[Progress] = None) -> 
     progress = progress or Silent()
     settings.check()
     settings.archive_keys()
-    with locked(settings), _connected(settings) as connection:
+    with locked(settings), _connected(settings) as (connection, deadline):
         reconciled = reconcile_all(connection, settings)
         with connection.cursor() as cursor:
             plan = make_plan(cursor, settings, will_write=True)
@@ -96,7 +96,7 @@ def clean_up(settings: CleanupSettings, progress: Optional[Progress] = None) -> 
         plan.refuse_too_much()
         done = Cleaned(plan, reconciled=reconciled)
         if plan.number:
-            _carry_out(connection, settings, done, progress)
+            _carry_out(connection, deadline, settings, done, progress)
         _look_at_room(connection, settings, done)
         done.expired = archive.expire(settings.archives, settings.keep_days, plan.at)
         return done
@@ -130,17 +130,19 @@ def locked(settings: CleanupSettings) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _connected(settings: CleanupSettings) -> Iterator[Any]:
+def _connected(settings: CleanupSettings) -> Iterator[Tuple[Any, Deadline]]:
     with session(settings.database, operation=OPERATION, deadline_seconds=_DEADLINE_SECONDS) as (
         connection,
-        _deadline,
+        deadline,
     ):
         # Each batch judges rows as they are when it has locked them, whatever the database's default is.
         connection.set_session(isolation_level="READ COMMITTED")
-        yield connection
+        yield connection, deadline
 
 
-def _carry_out(connection: Any, settings: CleanupSettings, done: Cleaned, progress: Progress) -> None:
+def _carry_out(
+    connection: Any, deadline: Deadline, settings: CleanupSettings, done: Cleaned, progress: Progress
+) -> None:
     with connection.cursor() as cursor:
         columns = columns_of(cursor, settings.tables.keys.table)
     connection.rollback()
@@ -154,7 +156,7 @@ def _carry_out(connection: Any, settings: CleanupSettings, done: Cleaned, progre
     )
     writer = archive.Writer.create(settings.archives, header, settings.archive_keys())
     done.run, done.archive = header.run, str(writer.path)
-    batches = Batches(connection, settings, writer, [name for name, _kind in columns])
+    batches = Batches(connection, deadline, settings, writer, [name for name, _kind in columns])
     try:
         for company in done.plan.companies:
             for key_type in sorted(company.counts, key=lambda each: (each not in _FIRST, each)):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence
 
 from .._thirdparty import require
-from ..cleanup.counting import GENTLE_SCAN, removable
+from ..cleanup.counting import GENTLE_SCAN, USUAL_SCAN, removable
 from ..cleanup.policy import rule_for
 from ..clock import from_iso
 from ..errors import UsageError
@@ -154,7 +154,9 @@ def _counted(
         chosen=chosen,
     )
     found: Dict[str, CompanyAges] = {}
-    for company, key_type, bucket, number, old, may_go in snapshot.query(query):
+    counted = snapshot.query(query)
+    snapshot.query(f"{USUAL_SCAN}; SELECT 1")
+    for company, key_type, bucket, number, old, may_go in counted:
         kind = found.setdefault(company, CompanyAges()).keys.setdefault(key_type, TypeAges())
         kind.count += number
         kind.older += old
