@@ -120,6 +120,7 @@ def travel_automatic() -> None:
 def travel_cleanup() -> None:
     from ansible_collections.baileys.resilience.plugins.module_utils._resilience.cleanup import (  # noqa: F401
         archive,
+        batches,
         choosing,
         cipher,
         commands,

@@ -5,8 +5,8 @@
 
 Clients are at work meanwhile, on the same server and perhaps on the same disk. What they notice is how long one
 statement keeps a processor, how much of our log their own commit has to write, and how long a row is locked. So a batch
-is taken in pieces of a millisecond or so, and the server writes their log to its disk every few of them. Priorities
-would not help: the kernel looks for a more urgent process at its next tick, four milliseconds later where HZ is 250.
+is taken in pieces of a millisecond or so, and the server writes the log of each to its disk. Priorities would not
+help: the kernel looks for a more urgent process at its next tick, four milliseconds later where HZ is 250.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ FIRST_ROWS = 25
 #: Where the server is slow, a batch takes no further piece behind that.
 TAKING_SECONDS = 0.5
 #: Rows of a batch are locked while it is taken and archived. A disk that hangs, or a host that is cut off from the
-#: network, would keep them so for hours. When nothing comes for so long the server takes the batch back, before a client
-#: that waits for one of them takes that for an outage (queryTimeoutMs, 2.5 s).
+#: network, would keep them so for hours. When nothing comes for so long the server takes the batch back, before a
+#: client that waits for one of them takes that for an outage (queryTimeoutMs, 2.5 s).
 LOCKED_SECONDS = 1.5
 #: One batch at a time; a lock of the transaction, which a PgBouncer keeps where it belongs. Hosts of one database begin
 #: at the same hour, each with its own companies: they take turns.
@@ -44,8 +44,8 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtext('baileys_resilience'), hashtext('c
 TURN_SECONDS = 20.0
 _XID = "SELECT pg_current_xact_id()::text"
 _NOT_AVAILABLE = "55P03"
-#: Since PostgreSQL 17. The message is empty; with it, all that was logged before goes to the server's disk. So many rows
-#: are a quarter of a megabyte of log, as a page is logged whole when it is first changed.
+#: Since PostgreSQL 17. The message is empty; with it, all that was logged before goes to the server's disk. So many
+#: rows are a quarter of a megabyte of log, as a page is logged whole when it is first changed.
 _FLUSH = "SELECT pg_logical_emit_message(false, 'baileys_resilience', '', true); "
 FLUSH_VERSION = 170000
 FLUSH_ROWS = 64

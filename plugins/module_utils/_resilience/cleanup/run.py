@@ -4,7 +4,8 @@
 """The cleanup itself: plan, then that plan, batch by batch, each of them archived before its deletion commits.
 
 Nothing here waits for a client's write, and no client waits for long: rows that somebody holds are passed over, and a
-batch is locked only while it is taken and written to disk. Ages are judged by the database's clock, once more at deletion.
+batch is locked only while it is taken and written to disk. Ages are judged by the database's clock, once more at
+deletion.
 """
 
 from __future__ import annotations
