@@ -78,8 +78,8 @@ class Cleaned:
 def dry_run(settings: CleanupSettings) -> Plan:
     """What :func:`clean_up` would do. Changes nothing, and works on a replica."""
     settings.archive_keys()
-    with _connected(settings) as (connection, _deadline), connection.cursor() as cursor:
-        return make_plan(cursor, settings, will_write=False)
+    with _connected(settings) as (connection, _deadline):
+        return make_plan(connection.cursor(), settings, will_write=False)
 
 
 def clean_up(settings: CleanupSettings, progress: Optional[Progress] = None) -> Cleaned:
