@@ -41,11 +41,11 @@ def arm(phase: str) -> None:
     write_batch, tell_outcome, write_line = archive.Writer.batch, archive.Writer.outcome, archive.Writer.line
     writer: Any = archive.Writer
 
-    def batch(self: Any, title: archive.Title, rows: archive.Rows) -> None:
-        if title.number == 2 and phase == "half a batch":
+    def batch(self: Any, header: archive.BatchHeader, rows: archive.Rows) -> None:
+        if header.number == 2 and phase == "half a batch":
             self._stream = HalfWritten(self._stream)
-        write_batch(self, title, rows)
-        if title.number == 2 and phase == "before the commit":
+        write_batch(self, header, rows)
+        if header.number == 2 and phase == "before the commit":
             die()
 
     def outcome(self: Any, number: int, word: str) -> None:

@@ -275,8 +275,8 @@ def test_a_connection_that_is_lost_before_the_commit_is_found_out_by_the_next_ru
 ) -> None:
     write = archive.Writer.batch
 
-    def write_then_cut(self: archive.Writer, title: archive.Title, rows: archive.Rows) -> None:
-        write(self, title, rows)
+    def write_then_cut(self: archive.Writer, header: archive.BatchHeader, rows: archive.Rows) -> None:
+        write(self, header, rows)
         aged.run(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
             " AND application_name = 'baileys-resilience'"
@@ -299,12 +299,12 @@ def test_a_disk_that_hangs_while_a_batch_is_archived_holds_no_client_up(
     """And neither does a host that is cut off from the network: the server itself lets go of the rows."""
     write = archive.Writer.batch
 
-    def hang_until_a_client_has_written(self: archive.Writer, title: archive.Title, rows: archive.Rows) -> None:
+    def hang_until_a_client_has_written(self: archive.Writer, header: archive.BatchHeader, rows: archive.Rows) -> None:
         aged.run(
             "SET lock_timeout = '20s'; UPDATE whatsapp_keys SET updated_at = now() WHERE company_id = '962301' AND"
             f" key_id = (SELECT min(key_id) FROM whatsapp_keys WHERE company_id = '962301' AND {OLD_MEMORY})"
         )
-        write(self, title, rows)
+        write(self, header, rows)
 
     monkeypatch.setattr(batches, "LOCKED_SECONDS", 0.2)
     monkeypatch.setattr(archive.Writer, "batch", hang_until_a_client_has_written)

@@ -36,7 +36,8 @@ FIRST_ROWS = 25
 TAKING_SECONDS = 0.5
 #: Rows of a batch are locked while it is taken and archived. A disk that hangs, or a host that is cut off from the
 #: network, would keep them so for hours. When nothing comes for so long the server takes the batch back, before a
-#: client that waits for one of them takes that for an outage (queryTimeoutMs, 2.5 s).
+#: client that waits for one of them takes that for an outage (queryTimeoutMs, 2.5 s). It is the server's own disk where
+#: that hangs: clients' commits wait for it, too, and the connection's deadline ends it.
 LOCKED_SECONDS = 1.5
 #: One batch at a time; a lock of the transaction, which a PgBouncer keeps where it belongs. Hosts of one database begin
 #: at the same hour, each with its own companies: they take turns.
@@ -120,7 +121,8 @@ class Batches:
                 self._number += 1
                 began = time.monotonic()
                 self._writer.batch(
-                    archive.Title(self._number, company.company, key_type, company.identity, company.epoch, xid), rows
+                    archive.BatchHeader(self._number, company.company, key_type, company.identity, company.epoch, xid),
+                    rows,
                 )
                 self._commit(time.monotonic() - began)
             finally:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+import contextlib
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from .._thirdparty import require
 from ..sessions.info import days_ago
@@ -24,28 +25,31 @@ from .policy import (
     Rule,
 )
 
-#: For whoever counts all of a large table while clients work: one process of the server does it alone (since 18, others
-#: would read ahead for it), and by a hash. The planner takes many values of a time for many groups, and would rather
-#: walk an index and sort.
-GENTLE_SCAN = (
+#: One process of the server does it alone (since 18, others would read ahead for it), and by a hash. The planner takes
+#: many values of a time for many groups, and would rather walk an index and sort.
+_GENTLE = (
     "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL effective_io_concurrency = 0;"
     " SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; SELECT set_config('work_mem', '32MB', true)"
     " WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('32MB')"
 )
-#: for what the same transaction does behind that
-USUAL_SCAN = "; ".join(
-    f"SET LOCAL {name} TO DEFAULT"
-    for name in (
-        "max_parallel_workers_per_gather",
-        "effective_io_concurrency",
-        "enable_sort",
-        "enable_incremental_sort",
-        "work_mem",
-    )
+_AS_EVER = (
+    "SET LOCAL max_parallel_workers_per_gather TO DEFAULT; SET LOCAL effective_io_concurrency TO DEFAULT;"
+    " SET LOCAL enable_sort TO DEFAULT; SET LOCAL enable_incremental_sort TO DEFAULT; SET LOCAL work_mem TO DEFAULT;"
+    " SELECT 1"
 )
 _NUMBER = "^[0-9]{1,9}$"
 #: also where an adapter has stored JSON inside of a JSON text
 _NEXT_PRE_KEY = r'nextPreKeyId\\?": ?([0-9]{1,9})[,} ]'
+
+
+@contextlib.contextmanager
+def gently(query: Callable[[str], Any]) -> Iterator[None]:
+    """For whoever counts all of a large table while clients work, within a transaction. ``query`` runs a statement that
+    answers with rows.
+    """
+    query(_GENTLE)
+    yield
+    query(_AS_EVER)  # not behind an error, which has ended the transaction
 
 
 def removable(tables: TableMapping, policy: Policy = SAFE_POLICY, next_pre_key: Optional[Any] = None) -> Any:

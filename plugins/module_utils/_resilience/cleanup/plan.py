@@ -19,7 +19,7 @@ from ..sessions.model import TableMapping
 from ..sessions.postgres_store import check_tables, table_identifier
 from ..sessions.published import PublishedStore, published_readable
 from ..sessions.record import CLEANUP_ARCHIVES, FILES, StoreRecord
-from .counting import GENTLE_SCAN, USUAL_SCAN, known_next_pre_keys, removable
+from .counting import gently, known_next_pre_keys, removable
 from .keyfile import ArchiveKeys, read_keys
 from .orphans import ORPHAN_DAYS, SHORTEST_ORPHAN_DAYS, orphans_among
 from .policy import SAFE_POLICY, Policy
@@ -274,24 +274,23 @@ def _counted(cursor: Any, settings: CleanupSettings) -> Dict[str, CompanyPlan]:
         chosen = sql.SQL("WHERE {}::text = ANY({})").format(
             sql.Identifier(keys.company), sql.Literal(list(settings.companies))
         )
-    cursor.execute(GENTLE_SCAN)
     next_pre_key = known_next_pre_keys(cursor, settings.tables, settings.policy)
-    cursor.execute(
-        sql.SQL(
-            "SELECT {company}::text, {type}::text, {bucket}, count(*), count(*) FILTER (WHERE {may_go})"
-            " FROM {table} {chosen} GROUP BY 1, 2, 3"
-        ).format(
-            company=sql.Identifier(keys.company),
-            type=sql.Identifier(keys.type),
-            bucket=age_bucket(keys),
-            may_go=removable(settings.tables, settings.policy, next_pre_key),
-            table=table_identifier(keys.table),
-            chosen=chosen,
+    with gently(cursor.execute):
+        cursor.execute(
+            sql.SQL(
+                "SELECT {company}::text, {type}::text, {bucket}, count(*), count(*) FILTER (WHERE {may_go})"
+                " FROM {table} {chosen} GROUP BY 1, 2, 3"
+            ).format(
+                company=sql.Identifier(keys.company),
+                type=sql.Identifier(keys.type),
+                bucket=age_bucket(keys),
+                may_go=removable(settings.tables, settings.policy, next_pre_key),
+                table=table_identifier(keys.table),
+                chosen=chosen,
+            )
         )
-    )
+        counted = cursor.fetchall()
     found: Dict[str, CompanyPlan] = {}
-    counted = cursor.fetchall()
-    cursor.execute(USUAL_SCAN)
     for company, key_type, bucket, count, may_go in counted:
         plan = found.setdefault(company, CompanyPlan(company))
         plan.total += count

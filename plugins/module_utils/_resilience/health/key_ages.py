@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence
 
 from .._thirdparty import require
-from ..cleanup.counting import GENTLE_SCAN, USUAL_SCAN, removable
+from ..cleanup.counting import gently, removable
 from ..cleanup.policy import rule_for
 from ..clock import from_iso
 from ..errors import UsageError
@@ -141,10 +141,9 @@ def _counted(
     if companies is not None:
         chosen = sql.SQL("WHERE {}::text = ANY({})").format(sql.Identifier(keys.company), sql.Literal(list(companies)))
     query = sql.SQL(
-        "{gentle}; SELECT {company}::text, {type}::text, {bucket}, count(*), count(*) FILTER (WHERE {older}),"
+        "SELECT {company}::text, {type}::text, {bucket}, count(*), count(*) FILTER (WHERE {older}),"
         " count(*) FILTER (WHERE {removable}) FROM {table} {chosen} GROUP BY 1, 2, 3"
     ).format(
-        gentle=sql.SQL(GENTLE_SCAN),
         company=sql.Identifier(keys.company),
         type=sql.Identifier(keys.type),
         bucket=age_bucket(keys),
@@ -154,8 +153,8 @@ def _counted(
         chosen=chosen,
     )
     found: Dict[str, CompanyAges] = {}
-    counted = snapshot.query(query)
-    snapshot.query(f"{USUAL_SCAN}; SELECT 1")
+    with gently(snapshot.query):
+        counted = snapshot.query(query)
     for company, key_type, bucket, number, old, may_go in counted:
         kind = found.setdefault(company, CompanyAges()).keys.setdefault(key_type, TypeAges())
         kind.count += number
