@@ -30,7 +30,9 @@ KEYS_A_COMPANY, REAL_KEYS_A_COMPANY = 10_000, 1_330
 RATE_FLOOR, BASELINE_FACTOR, MEMORY_FLOOR_MB = 30_000, 2.0, 100.0
 #: of each kind, and operations of each a second
 CLIENTS, RATE = 2, 100
-WARM_SECONDS, BASELINE_SECONDS = 2.0, 10.0
+WARM_SECONDS = 2.0
+#: at least; as long as a cleanup at the floor would take, since one percent of a short rest is a few operations only
+BASELINE_SECONDS = 10.0
 TIMEOUT_SECONDS = 3600
 ROLES = ("reader", "writer")
 #: a tenth are memories of groups of 31 to 60 days; all else is of the last 30
@@ -102,6 +104,7 @@ class Bench:
         self._lab, self._work, self._base = lab, work, base
         self._companies, self._keys = companies, keys_a_company
         self._removable = companies * keys_a_company // 10
+        self._baseline_seconds = max(BASELINE_SECONDS, self._removable / RATE_FLOOR)
         self._numbers = itertools.count(1)
         self._ours, self._theirs = Side(), Side()
         self._memory_mb: list[float] = []
@@ -115,10 +118,10 @@ class Bench:
             with self._copy() as database, self._clients(database) as clients:
                 time.sleep(WARM_SECONDS)
                 rest = time.monotonic()
-                time.sleep(BASELINE_SECONDS)
+                time.sleep(self._baseline_seconds)
                 began, ended, deleted = self._cleanup(database) if is_ours else self._plain(database)
                 side = self._ours if is_ours else self._theirs
-                clients.end(side, rest, began, ended)
+                clients.end(side, (rest, rest + self._baseline_seconds), (began, ended))
             assert deleted >= 0.9 * self._removable, f"{deleted} of {self._removable}: the clients wrote the others?"
             side.rates.append(deleted / (ended - began))
 
@@ -231,14 +234,14 @@ class Clients:
         process.stdin.flush()
         assert process.stdout.readline() == "ready\n", "a client could not begin"
 
-    def end(self, side: Side, rest: float, began: float, ended: float) -> None:
+    def end(self, side: Side, rest: tuple[float, float], work: tuple[float, float]) -> None:
         """Add what was due in the rest, and what was due meanwhile."""
         for role, process in self._processes:
             out, _err = process.communicate(timeout=TIMEOUT_SECONDS)
             assert process.returncode == 0, f"a {role} failed"
             samples = json.loads(out)["samples"]
-            side.before[role] += [took for due, took in samples if rest <= due < rest + BASELINE_SECONDS]
-            side.meanwhile[role] += [took for due, took in samples if began <= due < ended]
+            side.before[role] += [took for due, took in samples if rest[0] <= due < rest[1]]
+            side.meanwhile[role] += [took for due, took in samples if work[0] <= due < work[1]]
 
     def kill(self) -> None:
         for _role, process in self._processes:
