@@ -41,17 +41,20 @@ bench: setup ## what is fast, side by side with what a user would pick instead
 	@python -m bench $(BENCH_ARGS)
 
 ##@ Test
-.PHONY: test test-python test-node test-faults test-runbook test-client test-system test-system-quick molecule
-test: setup ## every suite that needs no root, with the coverage of the library; the lab's Node tests first
+.PHONY: test test-python test-node test-slow test-faults test-runbook test-client test-system test-system-quick molecule
+test: setup ## every suite that needs no root, but for what the targets below do for longer; the lab's Node tests first
 	@$(MAKE) --keep-going test-node test-python
 
 # pytest-cov takes the limit from here and the sources from pyproject.toml. The closing line of pytest is the last one.
 test-python: setup
-	@pytest $(SUITES) --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder \
+	@pytest $(SUITES) -m "not slow" --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder \
 	  --cov --cov-config=pyproject.toml --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
 
 test-node: node
 	@if compgen -G 'lab/node/test/*.test.mjs' >/dev/null; then cd lab/node && ../../scripts/npm test --silent; fi
+
+test-slow: setup ## the rarer ways of playbooks and drills, which `make test` leaves out (5 minutes)
+	@pytest $(SUITES) -m slow --numprocesses=$(WORKERS) --dist=loadscope $(PYTEST_ARGS)
 
 test-faults: setup ## both operations killed behind every line of their journals, live moves after every fault, every place of a reboot (15 minutes)
 	@FAULTS=all pytest tests/faults tests/integration/client tests/integration/cut_off --numprocesses=$(WORKERS) --dist=loadscope $(PYTEST_ARGS)

@@ -225,6 +225,7 @@ def test_a_drill_of_sessions_on_files_is_refused_and_check_mode_says_so(live: La
     assert answers(live)
 
 
+@pytest.mark.slow
 def test_a_failover_that_fails_is_healed_all_the_same_and_the_record_says_where_and_why(live: Lab, play: Play) -> None:
     entry = Path(f"{live.need_app().dir}-files") / "src" / "index.js"
     good = entry.read_text("utf-8")
@@ -245,6 +246,7 @@ def test_a_failover_that_fails_is_healed_all_the_same_and_the_record_says_where_
     assert status(live) == {"broken": None, "open": None}
 
 
+@pytest.mark.slow
 def test_a_fault_that_does_not_reach_the_database_fails_the_drill(live: Lab, play: Play) -> None:
     nothing = {"failover_drill_break_command": ["true"], "failover_drill_detect_seconds": 3}
     played = play("failover_drill", *drill(live, **nothing))
@@ -313,6 +315,7 @@ def test_a_drill_whose_controller_is_killed_is_healed_by_the_watch(live: Lab, pl
     assert (record["result"], record["fault"]["healed_by"]) == ("abandoned", "the watch")
 
 
+@pytest.mark.slow
 def test_what_a_drill_left_whose_host_has_booted_is_healed_by_the_next_one(live: Lab, play: Play) -> None:
     """With the controller the watch has gone, as at a boot: the database stays dead until somebody comes."""
     kill_when_broken(live)
@@ -338,6 +341,7 @@ def test_a_human_on_the_host_heals_without_the_controller(live: Lab) -> None:
     assert "abandoned" in end_by_hand(live)
 
 
+@pytest.mark.slow
 def test_a_team_fails_over_and_back_by_hand_while_the_drill_waits(live: Lab, play: Play) -> None:
     (_drill, begin), look, over, back = typed("Script 2")
     with running_drill(live, *begin, failover_drill_team_seconds=90) as child:
