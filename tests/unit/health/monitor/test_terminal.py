@@ -56,7 +56,8 @@ def test_each_part_has_its_line() -> None:
     )
     assert "client gone   ok       does not answer" in lines
     assert "pgbouncer     unknown  app@wa 3 of 3 lent out, 2 wait" in lines
-    assert any(re.match(r"backup        unknown  dump \d+ d \d+ h old", line) for line in lines)
+    # whole days in the hour of the day in which the dump was made
+    assert any(re.match(r"backup        unknown  dump \d+ d( \d+ h)? old", line) for line in lines)
     assert "keys          unknown  30 of 3 companies, 0.0 MB; 3 may go, 6 are old" in lines
     assert "key ages               <1d 30" in lines
     assert "replicas      unknown  standby 0.0 MB behind" in lines
