@@ -53,7 +53,7 @@ test-python: setup
 test-node: node
 	@if compgen -G 'lab/node/test/*.test.mjs' >/dev/null; then cd lab/node && ../../scripts/npm test --silent; fi
 
-test-slow: setup ## the rarer ways of playbooks and drills, which `make test` leaves out (5 minutes)
+test-slow: setup ## the rarer ways of playbooks and drills, which `make test` leaves out (4 minutes)
 	@pytest $(SUITES) -m slow --numprocesses=$(WORKERS) --dist=loadscope $(PYTEST_ARGS)
 
 test-faults: setup ## both operations killed behind every line of their journals, live moves after every fault, every place of a reboot (15 minutes)
