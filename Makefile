@@ -12,7 +12,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # Suites that exist. The quick ones last: they fill the time in which one worker still has a long module.
 SUITES := $(wildcard tests/integration tests/faults tests/interop tests/lab tests/unit)
-# Three workers for two cores: tests wait for servers half of the time, and two workers left half of two cores idle.
+# Three workers for two cores: two left the cores idle wherever both waited for a server. With three the same tests of
+# playbooks and roles took a quarter less time.
 WORKERS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 PYTEST_ARGS ?=
 
@@ -53,7 +54,7 @@ test-python: setup
 test-node: node
 	@if compgen -G 'lab/node/test/*.test.mjs' >/dev/null; then cd lab/node && ../../scripts/npm test --silent; fi
 
-test-slow: setup ## the rarer ways of playbooks and drills, which `make test` leaves out (4 minutes)
+test-slow: setup ## the longest ways of playbooks and drills, which `make test` leaves out (3 minutes)
 	@pytest $(SUITES) -m slow --numprocesses=$(WORKERS) --dist=loadscope $(PYTEST_ARGS)
 
 test-faults: setup ## both operations killed behind every line of their journals, live moves after every fault, every place of a reboot (15 minutes)

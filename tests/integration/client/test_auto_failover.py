@@ -137,7 +137,6 @@ def test_both_signals_move_the_sessions_to_files_and_a_restart_asks_for_nothing_
     talk(lab, "back in the database")
 
 
-@pytest.mark.slow
 def test_a_database_that_serves_is_no_signal_and_an_application_that_was_stopped_is_none(
     lab: Lab, automatic: Automatic, told: Receivers
 ) -> None:

@@ -246,7 +246,6 @@ def test_a_failover_that_fails_is_healed_all_the_same_and_the_record_says_where_
     assert status(live) == {"broken": None, "open": None}
 
 
-@pytest.mark.slow
 def test_a_fault_that_does_not_reach_the_database_fails_the_drill(live: Lab, play: Play) -> None:
     nothing = {"failover_drill_break_command": ["true"], "failover_drill_detect_seconds": 3}
     played = play("failover_drill", *drill(live, **nothing))

@@ -192,7 +192,6 @@ def test_code_that_does_not_start_is_taken_back_and_the_old_code_runs_again(live
     all_messages_arrive(live, "after the undo")
 
 
-@pytest.mark.slow
 def test_one_company_without_a_whole_source_fails_the_run_and_leaves_the_others_well(live: Lab, play: Play) -> None:
     good, bad = (company.id for company in live.companies)
     live.break_("creds-corrupt", company=bad)
@@ -208,7 +207,6 @@ def test_one_company_without_a_whole_source_fails_the_run_and_leaves_the_others_
     assert live.message(good, "still well") == "delivered"
 
 
-@pytest.mark.slow
 def test_past_the_point_of_no_return_the_run_is_completed_by_resume(live: Lab, play: Play) -> None:
     """The report cannot be written, when the sessions are connected already."""
     obstacle = Path(live.state_dir) / "timings-files.json"
@@ -232,7 +230,6 @@ def test_past_the_point_of_no_return_the_run_is_completed_by_resume(live: Lab, p
     all_messages_arrive(live, "after the resume")
 
 
-@pytest.mark.slow
 def test_a_resume_that_takes_everything_back_says_so_once(live: Lab, play: Play) -> None:
     """It was cut off before the stop; meanwhile somebody broke the code that runs from files."""
     settings = load_settings(live.path / "failover.json")
@@ -308,7 +305,6 @@ def administer(lab: Lab, statement: str) -> list[Any]:
         connection.close()
 
 
-@pytest.mark.slow
 def test_the_mirror_reads_the_change_log_once_it_is_asked_for(live: Lab, play: Play, tmp_path: Path) -> None:
     cron = extra(failover_scheduler="cron", failover_cron_dir=tmp_path, failover_mirror_change_log="true")
     made, same = play("mirror", *cron), play("mirror", *cron)
